@@ -1,0 +1,107 @@
+"""Every error a user can see, one class per kind of reader.
+
+Invariant: whatever hpcflow raises on purpose derives from `HpcflowError`, says in its message what happened and what to do next, and survives pickling (errors
+travel from workers to the driver).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HpcflowError(Exception):
+    """Base of all errors that hpcflow raises on purpose."""
+
+
+class ConfigError(HpcflowError):
+    """An option, variable or configuration file is wrong."""
+
+
+class LaunchError(HpcflowError):
+    """The program was started in a way that cannot work (world size, thread level, versions)."""
+
+
+class UnsupportedExpressionError(HpcflowError):
+    """An expression that cannot be evaluated on partitions; the message names the node and the reason."""
+
+
+class SchemaError(HpcflowError):
+    """Types or shapes of a program do not fit together."""
+
+
+class ColumnNotFoundError(SchemaError):
+    """A column is not there; the message lists near names."""
+
+
+class SourceError(HpcflowError):
+    """An input file or table is missing or damaged; the message names the file and the part of it."""
+
+
+class SinkError(HpcflowError):
+    """An output could not be written; nothing half-written is left."""
+
+
+class FrameError(HpcflowError):
+    """A frame is damaged, truncated or of another version."""
+
+
+class SpillError(HpcflowError):
+    """Spilling to scratch failed (disk full, directory gone)."""
+
+
+class OutOfBudgetError(HpcflowError):
+    """A single partition or key does not fit the memory budget and cannot be split."""
+
+
+class WorkerLostError(HpcflowError):
+    """A worker process ended or stopped answering."""
+
+
+class StepTimeoutError(HpcflowError):
+    """A step made no progress for the configured time."""
+
+
+class ActionCancelledError(HpcflowError):
+    """The action was cancelled, here or on another rank."""
+
+
+class UnpicklableError(HpcflowError):
+    """A function or object of the program cannot travel to the workers; named before anything starts."""
+
+
+class TaskError(HpcflowError):
+    """A task failed on a worker. Carries where, and the remote traceback as text."""
+
+    def __init__(self, message: str, *, rank: int, host: str, stage: str, task: int, operator: str, remote_traceback: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.rank = rank
+        self.host = host
+        self.stage = stage
+        self.task = task
+        self.operator = operator
+        self.remote_traceback = remote_traceback
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild_task_error, (self.message, self.rank, self.host, self.stage, self.task, self.operator, self.remote_traceback))
+
+    def __str__(self) -> str:
+        return (
+            f"{self.message}\n  rank {self.rank} on {self.host}, stage {self.stage}, task {self.task}, operator {self.operator}\n"
+            f"  remote traceback:\n{_indent(self.remote_traceback)}"
+        )
+
+
+def _rebuild_task_error(message: str, rank: int, host: str, stage: str, task: int, operator: str, remote_traceback: str) -> TaskError:
+    return TaskError(message, rank=rank, host=host, stage=stage, task=task, operator=operator, remote_traceback=remote_traceback)
+
+
+def _indent(text: str) -> str:
+    return "\n".join("    " + line for line in text.rstrip().splitlines())
+
+
+def near_names(wrong: str, valid: Iterable[str], count: int = 3) -> str:
+    """`"; did you mean 'a' or 'b'?"`, or the empty string when nothing is near."""
+    names = difflib.get_close_matches(wrong, list(valid), n=count, cutoff=0.5)
+    return "" if not names else "; did you mean " + " or ".join(repr(name) for name in names) + "?"
