@@ -1,0 +1,108 @@
+"""The base of all operators: what a vertex computes.
+
+Invariant: an operator is a frozen dataclass that pickles; `apply` is a pure function of its inputs and the `TaskInfo`; evaluated on each partition of inputs that
+travelled along the edges the API chose, the results concatenated in task order are what Polars gives on the whole input.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import polars as pl
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """What a task knows about itself while it evaluates operators."""
+
+    index: int
+    """Number of the task within its stage; the order of a dataset's rows is (task index, row)."""
+    position_start: int | None = None
+    """Global position of the first row of the stage's stored input; None unless the operator asked with `needs_positions`."""
+    rank: int = 0
+    worker: int = 0
+    total_rows: int | None = None
+    """Rows of all the tasks' stored inputs together; known when `position_start` is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Operator(ABC):
+    """One operator of the program."""
+
+    name: ClassVar[str]
+    """The user's word for it; shown in explain, events and errors."""
+    row_wise: ClassVar[bool] = False
+    """Each output row depends on one input row only, and filters and projections may move across."""
+    needs_positions: ClassVar[bool] = False
+    """The planner stores the input first, so that `TaskInfo.position_start` and `total_rows` are known."""
+    runs_user_code: ClassVar[bool] = False
+    """User functions run in it (errors are worded so)."""
+
+    def output_schema(self, inputs: tuple[pl.Schema, ...]) -> pl.Schema:
+        """Schema of the output, found by running `apply` on empty inputs; Polars words the errors."""
+        empty = tuple(pl.LazyFrame(schema=schema) for schema in inputs)
+        return self.apply(empty, TaskInfo(index=0, position_start=0, total_rows=0)).collect_schema()
+
+    @abstractmethod
+    def apply(self, inputs: tuple[pl.LazyFrame, ...], task: TaskInfo) -> pl.LazyFrame:
+        """The operator on one partition of each input."""
+
+    def required_columns(self, needed: frozenset[str], inputs: tuple[pl.Schema, ...]) -> tuple[frozenset[str], ...] | None:
+        """Columns of each input that are needed for the `needed` columns of the output; None: all of them."""
+        return None
+
+    @property
+    def deterministic(self) -> bool:
+        """Same input, same output: may be merged with an equal operator or run again."""
+        return True
+
+    def describe(self) -> str:
+        """The arguments in one line, for explain."""
+        return ", ".join(f"{f.name}={brief(getattr(self, f.name))}" for f in fields(self) if getattr(self, f.name) not in (None, (), False) or f.name in ("n",))
+
+    def fingerprint(self) -> object:
+        """Equal for two operators that compute the same (common subexpression elimination); unequal when in doubt."""
+        return (type(self), *(fingerprint_of(getattr(self, f.name)) for f in fields(self)))
+
+
+def brief(value: Any, limit: int = 160) -> str:
+    """A short text for a field's value; expressions as Polars prints them."""
+    if isinstance(value, pl.Expr):
+        text = " ".join(str(value).split())
+    elif isinstance(value, tuple | list):
+        text = "[" + ", ".join(brief(item, limit) for item in value) + "]"
+    elif callable(value):
+        text = getattr(value, "__qualname__", type(value).__name__)
+    else:
+        text = str(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def fingerprint_of(value: Any) -> object:
+    """A hashable that is equal for equal values; identity where equality is not known."""
+    if isinstance(value, pl.Expr):
+        try:
+            return value.meta.serialize(format="binary")
+        except Exception:  # Python functions inside: equal only to itself
+            return id(value)
+    if isinstance(value, tuple | list):
+        return tuple(fingerprint_of(item) for item in value)
+    if isinstance(value, dict):
+        return tuple((key, fingerprint_of(item)) for key, item in value.items())
+    if isinstance(value, str | int | float | bool | bytes | type(None)):
+        return (type(value).__name__, value)
+    if isinstance(value, pl.DataType):
+        return str(value)
+    try:
+        hash(value)
+    except TypeError:
+        return id(value)
+    return value
+
+
+def root_names(expressions: Iterable[pl.Expr]) -> frozenset[str]:
+    """Names of the input columns that these expressions read."""
+    return frozenset(name for expression in expressions for name in expression.meta.root_names())

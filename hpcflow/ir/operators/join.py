@@ -1,0 +1,63 @@
+"""Join two tables whose matching rows are in the same partition, or of which one is broadcast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from hpcflow.ir.operators.base import Operator, TaskInfo, root_names
+
+
+@dataclass(frozen=True, eq=False)
+class Join(Operator):
+    """Polars' join with its null, type and suffix rules."""
+
+    how: str
+    left_on: tuple[pl.Expr, ...]
+    right_on: tuple[pl.Expr, ...]
+    suffix: str = "_right"
+    nulls_equal: bool = False
+    coalesce: bool | None = None
+    validate: str = "m:m"
+    maintain_order: str | None = None
+    name = "join"
+
+    def apply(self, inputs: tuple[pl.LazyFrame, ...], task: TaskInfo) -> pl.LazyFrame:
+        left, right = inputs
+        how: Any = self.how
+        if self.how == "cross":
+            return left.join(right, how="cross", suffix=self.suffix)
+        return left.join(
+            right,
+            left_on=list(self.left_on),
+            right_on=list(self.right_on),
+            how=how,
+            suffix=self.suffix,
+            nulls_equal=self.nulls_equal,
+            coalesce=self.coalesce,
+            validate=self.validate,  # type: ignore[arg-type]
+            maintain_order=self.maintain_order,  # type: ignore[arg-type]
+        )
+
+    def required_columns(self, needed: frozenset[str], inputs: tuple[pl.Schema, ...]) -> tuple[frozenset[str], ...]:
+        left, right = inputs
+        from_left = {name for name in needed if name in left}
+        from_right = set()
+        for name in right:
+            if name in needed and name not in left:
+                from_right.add(name)
+            if name + self.suffix in needed:  # the suffix is given only while the left column of that name is there
+                from_right.add(name)
+                if name in left:
+                    from_left.add(name)
+        lefts = frozenset(from_left) | root_names(self.left_on)
+        rights = frozenset(from_right) | root_names(self.right_on)
+        return (lefts or frozenset(list(left)[:1]), rights or frozenset(list(right)[:1]))
+
+    def describe(self) -> str:
+        if self.how == "cross":
+            return "how=cross"
+        keys = ", ".join(f"{left.meta.output_name()} = {right.meta.output_name()}" for left, right in zip(self.left_on, self.right_on, strict=True))
+        return f"how={self.how}, on {keys}"

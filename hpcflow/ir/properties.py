@@ -1,0 +1,130 @@
+"""Execution properties: how a vertex or an edge is to be run, as opposed to what it computes.
+
+Invariant: values are immutable; a pass makes new ones with `with_changes`, which refuses to touch what a user made permanent. Each property has exactly one
+reader in the planner or the runtime, named in its comment.
+
+>>> EdgeProperties(pattern=Pattern.HASH_SHUFFLE).with_changes(compression="lz4").compression
+'lz4'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from enum import Enum
+from typing import Any, Literal
+
+import polars as pl
+
+from hpcflow.errors import ConfigError, near_names
+
+
+class Pattern(Enum):
+    """How rows travel along an edge."""
+
+    ONE_TO_ONE = "one-to-one"  # output of task i is input of task i, on the same worker
+    HASH_SHUFFLE = "hash shuffle"  # equal keys meet in one partition
+    RANGE_SHUFFLE = "range shuffle"  # partitions are ranges of the sort order
+    ROUND_ROBIN = "round robin"  # rows are dealt out evenly
+    USER_SHUFFLE = "user shuffle"  # a user's function names the partition of each row
+    BROADCAST = "broadcast"  # every worker gets all rows
+    GATHER = "gather"  # one partition gets all rows
+
+    @property
+    def is_shuffle(self) -> bool:
+        """Whether rows are cut into more than one partition."""
+        return self in (Pattern.HASH_SHUFFLE, Pattern.RANGE_SHUFFLE, Pattern.ROUND_ROBIN, Pattern.USER_SHUFFLE)
+
+    @property
+    def moves_rows(self) -> bool:
+        """Whether the edge needs an exchange."""
+        return self is not Pattern.ONE_TO_ONE
+
+
+class DataFlow(Enum):
+    """When rows leave the producer (read by plan/stages.py)."""
+
+    PUSH = "push"  # straight into the exchange, partition owners fixed before the first row leaves
+    PULL = "pull"  # wait in the block store until all sizes are known, then owners are balanced by bytes
+
+
+class DataStore(Enum):
+    """Where blocks of the edge wait (read by runtime/block_store.py through plan/physical.py)."""
+
+    MEMORY = "memory"  # in memory; spilled only when the budget demands it
+    SCRATCH = "scratch"  # written to scratch at once
+
+
+class Persistence(Enum):
+    """What happens to the edge's blocks after their last reader (read by runtime/master.py)."""
+
+    DISCARD = "discard"
+    KEEP = "keep"  # until the action ends
+
+
+@dataclass(frozen=True)
+class SortKey:
+    """One key of an order: a row-wise expression, its direction and where nulls go."""
+
+    expression: pl.Expr
+    descending: bool = False
+    nulls_last: bool = False
+
+
+@dataclass(frozen=True)
+class _Properties:
+    permanent: frozenset[str] = frozenset()
+    """Names of the properties that a user set: passes may not change them."""
+
+    def with_changes(self, **changes: Any) -> Any:
+        """A copy with `changes`, less those that are permanent."""
+        return replace(self, **{name: value for name, value in changes.items() if name not in self.permanent})
+
+    def with_user_choice(self, **changes: Any) -> Any:
+        """A copy with `changes` made permanent. Raises ConfigError for an unknown name."""
+        valid = [f.name for f in fields(self) if f.name != "permanent"]
+        for name in changes:
+            if name not in valid:
+                raise ConfigError(f"no execution property {name!r}{near_names(name, valid)}; there are {', '.join(valid)}")
+        return replace(self, **changes, permanent=self.permanent | frozenset(changes))
+
+
+@dataclass(frozen=True)
+class VertexProperties(_Properties):
+    """How the tasks of a vertex are run."""
+
+    parallelism: int | None = None
+    """Wished number of tasks of a source (plan/stages.py); None: from its size."""
+    slots: int = 1
+    """Task slots of the worker that one task takes (runtime/worker.py): 2 halves the concurrency."""
+    memory_bytes: int | None = None
+    """Memory one task reserves before it starts (runtime/worker.py)."""
+    placement: tuple[int, ...] | None = None
+    """Workers (0-based) that may run the tasks (runtime/scheduler.py); None: any."""
+
+
+@dataclass(frozen=True)
+class EdgeProperties(_Properties):
+    """How the rows of an edge travel."""
+
+    pattern: Pattern = Pattern.ONE_TO_ONE
+    """Communication pattern (plan/stages.py)."""
+    keys: tuple[pl.Expr, ...] = ()
+    """Hash shuffle: row-wise key expressions, already cast to the type both sides share (runtime/partitioning.py)."""
+    order: tuple[SortKey, ...] = ()
+    """Range shuffle: the sort keys (runtime/partitioning.py)."""
+    function: Callable[..., Any] | None = field(default=None, compare=False)
+    """User shuffle: the user's partitioner, `f(df) -> int array`, or a Numba function of columns (runtime/partitioning.py)."""
+    columns: tuple[str, ...] = ()
+    """User shuffle: columns a Numba partitioner is called with; empty for a function on the table."""
+    partition_count: int | None = None
+    """Number of partitions (plan/stages.py); None: partitions per worker times workers."""
+    ordered: bool = True
+    """Deliver by (source task, sequence) or by arrival (shuffle/exchange.py)."""
+    data_flow: DataFlow = DataFlow.PUSH
+    data_store: DataStore = DataStore.MEMORY
+    persistence: Persistence = Persistence.DISCARD
+    compression: Literal["none", "lz4", "zstd"] = "none"
+    """Codec of the frames on the way (shuffle/exchange.py)."""
+    combiner: bool = False
+    """Partial aggregates of one worker are merged before they leave (runtime/worker.py)."""
