@@ -1,7 +1,8 @@
 """EventLog: an append-only JSONL file of event records, and listeners in the process.
 
-Invariants: one record is one line is one `write` call on an `O_APPEND` descriptor, so lines of several threads and processes never mix and a crash tears at most
-the last line; the file is readable by its owner only; a listener that raises is dropped, reported once, and never disturbs the job.
+Invariants: one record is one line is one `write` call on an `O_APPEND` descriptor, so lines of several threads and processes never mix and a
+crash tears at most the last line; the file is readable by its owner only; a listener that raises is dropped, reported once, and never disturbs
+the job.
 
     with EventLog("events.jsonl", job="j1") as log:
         log.subscribe(print)
@@ -51,7 +52,7 @@ class EventLog:
         for listener in self._listeners:
             try:
                 listener(event)
-            except Exception as error:  # noqa: BLE001 (a listener may fail in any way)
+            except Exception as error:
                 self.unsubscribe(listener)
                 print(f"hpcflow: an event listener failed and was removed: {type(error).__name__}: {error}", file=sys.stderr)
 
@@ -93,7 +94,8 @@ class EventLog:
                 reason = error.strerror or str(error)
             os.close(self._descriptor)
             self._descriptor = None
-        print(f"hpcflow: event log {self.path}: {reason}; no further events are written. Free space or set event_log to another place", file=sys.stderr)
+        advice = "no further events are written. Free space or set event_log to another place"
+        print(f"hpcflow: event log {self.path}: {reason}; {advice}", file=sys.stderr)
 
 
 def read_events(path: str | os.PathLike[str]) -> Iterator[Event]:
@@ -120,4 +122,5 @@ def _open_append(path: Path) -> int:
             os.write(descriptor, b"\n")  # an earlier writer died within its line: ours starts on a new one
         return descriptor
     except OSError as error:
-        raise HpcflowError(f"cannot write the event log {path}: {error.strerror}; set event_log (or HPCFLOW_EVENT_LOG) to a file in a directory you can write") from None
+        advice = "set event_log (or HPCFLOW_EVENT_LOG) to a file in a directory you can write"
+        raise HpcflowError(f"cannot write the event log {path}: {error.strerror}; {advice}") from None

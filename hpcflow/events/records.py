@@ -1,11 +1,11 @@
 """Event records: what happened in a job, one frozen dataclass per kind.
 
-Invariant: a record holds plain values only (numbers, text, tuples of them), so that one record is one JSON line and back: `from_json(to_json(e)) == e`. Kinds and
-fields are only ever added: a reader of an older version skips what it does not know, a reader of a newer one fills in defaults. Units are in the names: `_bytes` and
-`bytes_` are bytes, `seconds` and `_s` are seconds, `time` is unix seconds.
+Invariant: a record holds plain values only (numbers, text, tuples of them), so that one record is one JSON line and back: `from_json(to_json(e))
+== e`. Kinds and fields are only ever added: a reader of an older version skips what it does not know, a reader of a newer one fills in defaults.
+Units are in the names: `_bytes` and `bytes_` are bytes, `seconds` and `_s` are seconds, `time` is unix seconds.
 
     to_json(StageStarted(action=1, stage="S2", name="group_by", number=2, stages=3, tasks=32))
-    # {"kind": "stage_started", "time": 1764500000.25, "job": "", "rank": 0, "action": 1, "stage": "S2", "name": "group_by", "number": 2, "stages": 3, "tasks": 32}
+    # {"kind": "stage_started", "time": 1764500000.25, "job": "", "rank": 0, "action": 1, "stage": "S2", "name": "group_by", ...}
 """
 
 from __future__ import annotations
@@ -305,7 +305,7 @@ def from_json(line: str) -> Event:
     """The record of a line. `ValueError` when it is no JSON object, lacks a kind or a field without default."""
     values = json.loads(line)
     if not isinstance(values, dict) or not isinstance(values.get("kind"), str):
-        raise ValueError("not an event record: an object with a 'kind' was expected")  # noqa: TRY004 (the caller asks for one kind of error)
+        raise ValueError("not an event record: an object with a 'kind' was expected")
     kind = values.pop("kind")
     cls = _KINDS.get(kind)
     if cls is None:

@@ -66,12 +66,14 @@ def test_torn_last_line_is_left_out_and_the_next_writer_starts_a_line(tmp_path):
 
 def test_whole_line_that_is_no_record_names_its_number(tmp_path):
     (tmp_path / "e.jsonl").write_text('{"kind": "pass_run"}\n')
-    with pytest.raises(HpcflowError, match="line 1.*name"):
+    with pytest.raises(HpcflowError, match=r"line 1.*name"):
         list(read_events(tmp_path / "e.jsonl"))
 
 
 def test_newer_kinds_and_fields_are_read(tmp_path):
-    (tmp_path / "e.jsonl").write_text('{"kind": "gpu_lost", "time": 1.0, "gpu": 3}\n{"kind": "pass_run", "action": 1, "name": "x", "seconds": 1, "new": 2}\n')
+    (tmp_path / "e.jsonl").write_text(
+        '{"kind": "gpu_lost", "time": 1.0, "gpu": 3}\n{"kind": "pass_run", "action": 1, "name": "x", "seconds": 1, "new": 2}\n'
+    )
     first, second = read_events(tmp_path / "e.jsonl")
     assert isinstance(first, UnknownEvent) and first.name == "gpu_lost" and first.time == 1.0
     assert isinstance(second, PassRun) and second.seconds == 1
