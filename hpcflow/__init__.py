@@ -1,0 +1,68 @@
+"""hpcflow: one Polars-style program, from in-process workers on a laptop to an MPI world.
+
+    import polars as pl
+    import hpcflow as hf
+
+    with hf.Session() as s:
+        late = s.read_csv("flights.csv").group_by("carrier").agg(pl.col("arr_delay").mean())
+        print(late.collect())
+
+Invariant: importing hpcflow imports nothing of ours or of others (PEP 562): a name is looked up in its layer when first used. That keeps
+command lines quick, and leaves `POLARS_MAX_THREADS` and MPI to whoever starts first.
+"""
+
+from __future__ import annotations
+
+import os as _os
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Session": "hpcflow.session",
+    "Dataset": "hpcflow.api.dataset",
+    "concat": "hpcflow.api.functions",
+    "collect_all": "hpcflow.api.functions",
+    "HpcflowError": "hpcflow.errors",
+    "ConfigError": "hpcflow.errors",
+    "LaunchError": "hpcflow.errors",
+    "UnsupportedExpressionError": "hpcflow.errors",
+    "SchemaError": "hpcflow.errors",
+    "ColumnNotFoundError": "hpcflow.errors",
+    "SourceError": "hpcflow.errors",
+    "SinkError": "hpcflow.errors",
+    "FrameError": "hpcflow.errors",
+    "SpillError": "hpcflow.errors",
+    "OutOfBudgetError": "hpcflow.errors",
+    "WorkerLostError": "hpcflow.errors",
+    "StepTimeoutError": "hpcflow.errors",
+    "ActionCancelledError": "hpcflow.errors",
+    "UnpicklableError": "hpcflow.errors",
+    "TaskError": "hpcflow.errors",
+}
+
+__all__ = ["__version__", *_HOME]  # noqa: PLE0604 (the names of _HOME are strings)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'hpcflow' has no attribute {name!r}; it exports {', '.join(_HOME)}")
+    import importlib
+
+    if name == "Session":
+        from hpcflow.foreign import refuse_foreign
+
+        refuse_foreign()
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])
+
+
+# The foreign distribution `hpcflow` writes its files into this very folder. One stat at import; the full look-up waits until Session is asked for.
+if _os.path.exists(_os.path.join(_os.path.dirname(__file__), "__pyinstaller", "hook-hpcflow.py")):
+    from hpcflow.foreign import refuse_foreign as _refuse_foreign
+
+    _refuse_foreign()
