@@ -29,7 +29,7 @@ class FromMemory(Source):
 
     @classmethod
     def of(cls, data: Any, schema: Any = None) -> Self:
-        """Take a table (polars, pandas, anything with `__arrow_c_stream__`), a NumPy array, a dict of columns, or a sequence of dicts, tuples or scalars.
+        """Take a table (polars, pandas, anything with `__arrow_c_stream__`), a NumPy array, a dict of columns, or a list of dicts, tuples or scalars.
 
         Scalars become the column "value". `schema` is Polars' (names, or names and dtypes). SourceError when the data is no table.
         """
@@ -38,13 +38,13 @@ class FromMemory(Source):
 
     def statistics(self) -> SourceStatistics:
         frame = self._held()
-        return SourceStatistics(frame.height, frame.estimated_size())
+        return SourceStatistics(frame.height, int(frame.estimated_size()))
 
     def splits(self, hint: SplitHint) -> tuple[Split, ...]:
         frame = self._held()
-        ranges = even_ranges(frame.height, hint.splits_for(frame.estimated_size(), frame.height))
+        ranges = even_ranges(frame.height, hint.splits_for(int(frame.estimated_size()), frame.height))
         slices = [part for low, high in ranges for part in _bounded(frame.slice(low, high - low), hint.target_bytes)]
-        return tuple(Split(index, part, part.height, part.estimated_size()) for index, part in enumerate(slices))
+        return tuple(Split(index, part, part.height, int(part.estimated_size())) for index, part in enumerate(slices))
 
     def scan(self, split: Split) -> pl.LazyFrame:
         frame: pl.DataFrame = split.payload
@@ -99,7 +99,7 @@ def _is_pandas(data: Any) -> bool:
 
 def _bounded(frame: pl.DataFrame, target_bytes: int) -> list[pl.DataFrame]:
     """`frame` in halves, and those again, until each is at most `target_bytes` or one row: rows may differ much in size."""
-    if frame.height <= 1 or frame.estimated_size() <= target_bytes:
+    if frame.height <= 1 or int(frame.estimated_size()) <= target_bytes:
         return [frame]
     half = frame.height // 2
     return _bounded(frame.slice(0, half), target_bytes) + _bounded(frame.slice(half), target_bytes)

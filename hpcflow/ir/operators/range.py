@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import builtins
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Self, cast
 
 import polars as pl
 from polars._typing import PolarsIntegerType
@@ -57,7 +57,7 @@ class Range(Source):
         low, high = split.payload
         ((column, dtype),) = self.schema.items()
         part = self._values()[low:high]
-        return pl.LazyFrame().select(pl.int_range(part.start, part.stop, part.step, dtype=dtype).alias(column))  # type: ignore[arg-type]
+        return pl.LazyFrame().select(pl.int_range(part.start, part.stop, part.step, dtype=cast(PolarsIntegerType, dtype)).alias(column))
 
     def describe(self) -> str:
         ((column, dtype),) = self.schema.items()

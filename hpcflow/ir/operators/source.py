@@ -1,10 +1,10 @@
 """What every source promises: a schema fixed once on rank 0, splits decided on rank 0, rows read on a worker as one LazyFrame.
 
-Rank 0 builds it (paths are listed, footers read, dtypes inferred), asks it for `splits`, and sends the operator without its rows to the workers; each task there
-calls `scan(split)`, and Polars fuses what follows on that LazyFrame.
+Rank 0 builds it (paths are listed, footers read, dtypes inferred), asks it for `splits`, and sends the operator without its rows to the workers; each
+task there calls `scan(split)`, and Polars fuses what follows on that LazyFrame.
 
 Invariants: concatenating `scan(split)` over the splits in order of `index` gives the rows of the source in their order, whatever the hint; every
-`scan(split)` has exactly `schema`; there is always at least one split; what a pushed predicate leaves out, the filter behind the source would remove too.
+`scan(split)` has exactly `schema`; there is always at least one split; what a pushed predicate leaves out, the filter behind the source removes too.
 
     source = Range.of(0, 10)
     splits = source.splits(SplitHint(target_tasks=2, target_bytes=1 << 20))
