@@ -10,13 +10,14 @@ predicate drops row groups by their statistics before any task is made.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import polars as pl
 
 from hpcflow.errors import SourceError
+from hpcflow.ir.operators.base import fingerprint_of
 from hpcflow.ir.operators.parquet_footers import Footers, check_one_schema, read_footer, read_footers
 from hpcflow.ir.operators.paths import FileList, PathsLike, is_remote, list_files
 from hpcflow.ir.operators.row_group_pruning import may_match
@@ -156,6 +157,12 @@ class ReadParquet(Source):
         files = "" if self.footers is None else f", {len(self.footers.files)} files, {len(self.footers.group_rows)} row groups"
         pushed = "" if self.predicate is None else f", row groups where {' '.join(str(self.predicate).split())}"
         return f"{self.label}{files}, {len(self.schema)} columns{pushed}"
+
+    def fingerprint(self) -> object:
+        """Equal for the same files read in the same way."""
+        options = tuple((f.name, fingerprint_of(getattr(self.options, f.name))) for f in fields(self.options))
+        files = id(self) if self.footers is None else self.footers.files
+        return (type(self), tuple(self.schema.items()), files, options, fingerprint_of(self.predicate))
 
     def diagnose(self, split: Split, error: BaseException) -> SourceError | None:
         """Read the row groups of the split one by one until one fails."""

@@ -24,7 +24,7 @@ _MIRRORED = {"Lt": "Gt", "LtEq": "GtEq", "Gt": "Lt", "GtEq": "LtEq", "Eq": "Eq"}
 def may_match(footers: Footers, schema: pl.Schema, predicate: pl.Expr) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """bool[groups]: False where no row of the row group satisfies the row-wise `predicate`."""
     everything = np.ones(len(footers.group_rows), dtype=np.bool_)
-    columns = [name for name in predicate.meta.root_names() if name in schema and _is_ordered(schema[name])]
+    columns = [name for name in dict.fromkeys(predicate.meta.root_names()) if name in schema and _is_ordered(schema[name])]
     test = _test(predicate, schema, frozenset(columns))
     if test is None:
         return everything
