@@ -1,0 +1,23 @@
+"""The compiled kernels: hash rows, cut them into partitions, pack them into frames, read frames without copying. See docs/frame_format.md."""
+
+from hpcflow.native._kernels import Arena, ArenaPool
+from hpcflow.native.frames import FrameHeader, pack_frame, pack_frames, partition_row_offsets, read_header, unpack_frame
+from hpcflow.native.hashing import hash_partition_ids, hash_rows, partition_histogram, partition_ids_from_hashes
+from hpcflow.native.processor import cpu_features, simd_level
+
+__all__ = [
+    "Arena",
+    "ArenaPool",
+    "FrameHeader",
+    "cpu_features",
+    "hash_partition_ids",
+    "hash_rows",
+    "pack_frame",
+    "pack_frames",
+    "partition_histogram",
+    "partition_ids_from_hashes",
+    "partition_row_offsets",
+    "read_header",
+    "simd_level",
+    "unpack_frame",
+]

@@ -1,0 +1,63 @@
+"""Tables on their way into kernels: any Arrow producer -> one chunk of Arrow columns, viewed and not copied.
+
+Invariant: what cannot travel (Polars' Object) is refused here by column name, before any kernel sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Protocol
+
+import polars as pl
+
+from hpcflow.errors import SchemaError
+from hpcflow.native import _kernels
+
+
+class ArrowStream(Protocol):
+    """What has the Arrow PyCapsule interface: Polars, pyarrow, pandas, DuckDB, ..."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+def as_frame(data: pl.DataFrame | ArrowStream) -> pl.DataFrame:
+    """A Polars DataFrame over the same memory."""
+    return data if isinstance(data, pl.DataFrame) else pl.DataFrame(data)
+
+
+def kernel_table(data: pl.DataFrame | ArrowStream) -> _kernels.Table:
+    """The columns as kernels take them. Raises `SchemaError` for a column that cannot travel. Several chunks are made one first."""
+    df = as_frame(data)
+    schema = kernel_schema(df.schema)
+    if df.n_chunks("first") > 1:
+        df = df.rechunk()
+    return _kernels.Table(schema, df.__arrow_c_stream__())
+
+
+def kernel_schema(schema: Mapping[str, pl.DataType]) -> _kernels.Schema:
+    """The wire layout of a schema; cached."""
+    return _build_schema(tuple(schema.items()))
+
+
+@lru_cache(maxsize=512)
+def _build_schema(fields: tuple[tuple[str, pl.DataType], ...]) -> _kernels.Schema:
+    for name, dtype in fields:
+        if _contains(dtype, pl.Object):
+            raise SchemaError(f"column {name!r} has dtype {dtype}: Python objects cannot travel between workers; cast it, or drop it before the shuffle")
+    return _kernels.Schema(pl.DataFrame(schema=dict(fields)).__arrow_c_stream__())
+
+
+@lru_cache(maxsize=512)
+def categorical_columns(fields: tuple[tuple[str, pl.DataType], ...]) -> dict[str, pl.DataType]:
+    """The columns in which a Categorical occurs: they travel as strings and are cast back."""
+    return {name: dtype for name, dtype in fields if _contains(dtype, pl.Categorical)}
+
+
+def _contains(dtype: pl.DataType, wanted: type[pl.DataType]) -> bool:
+    if isinstance(dtype, wanted) or dtype is wanted:
+        return True
+    if isinstance(dtype, pl.Struct):
+        return any(_contains(field.dtype, wanted) for field in dtype.fields)  # type: ignore[arg-type]
+    parts = [getattr(dtype, name, None) for name in ("inner", "key", "value")]
+    return any(_contains(part, wanted) for part in parts if part is not None)
