@@ -4,7 +4,7 @@ Invariant: `command` is pure and never needs a shell; only `detect` runs a progr
 variables) is worded here and nowhere else.
 
     >>> command(LaunchRequest(("python", "job.py"), ranks=2), "mpich")
-    ['mpirun', '-launcher', 'fork', '-bind-to', 'none', '-genv', 'POLARS_MAX_THREADS', '1', '-n', '2', 'python', 'job.py']
+    ['mpirun', '-print-all-exitcodes', '-launcher', 'fork', '-bind-to', 'none', '-genv', 'POLARS_MAX_THREADS', '1', '-n', '2', 'python', 'job.py']
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _openmpi_placement(request: LaunchRequest) -> list[str]:
 
 def _mpich(request: LaunchRequest) -> list[str]:
     """Hydra takes more ranks than cores without a word; alone on this host it must not look for ssh."""
-    words = []
+    words = ["-print-all-exitcodes"]  # one line at the end, the only place where Hydra says which rank ended how
     if request.hosts:
         words += ["-hosts", _host_list(request)]
     elif not request.in_allocation:

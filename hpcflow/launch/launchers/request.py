@@ -27,7 +27,7 @@ class LaunchRequest:
     env: variables set for the ranks, over those they inherit; POLARS_MAX_THREADS is set to `cores_per_rank` unless it is named here
     hosts: (host name, ranks on it) pairs; empty: this host, or the allocation's hosts
     in_allocation: a batch system holds the hosts, and daemons must be started through it
-    available_cores: cores of one host, None when not known
+    available_cores: cores of each named host, or of everything there is (this host, the allocation) without names; None when not known
     bind: "core" ties every rank to cores of its own (master included); "none" leaves that to the ranks or the operating system
     as_root: the user is root (Open MPI wants to be told that this is meant)
     """
