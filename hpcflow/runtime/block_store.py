@@ -20,12 +20,12 @@ during I/O.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from os import PathLike
 from types import TracebackType
 from typing import Any, Literal, Self, cast
 
@@ -33,6 +33,7 @@ import polars as pl
 
 from hpcflow.errors import SpillError
 from hpcflow.events import Event, SpillRead, SpillWritten
+from hpcflow.runtime.file_systems import default_scratch
 from hpcflow.runtime.memory import MemoryBudget
 from hpcflow.runtime.resident import compact, resident_bytes
 from hpcflow.runtime.scratch import Location, ScratchSpace
@@ -87,7 +88,7 @@ class BlockStore:
 
     Args:
         budget: what the store's blocks are counted in; other owners may share it.
-        scratch_dirs: directories for spilled blocks, see `ScratchSpace`; checked at once, written to when memory is short.
+        scratch_dirs: directories for spilled blocks, see `ScratchSpace`; checked at once, written to when memory is short. None: `default_scratch`.
         compression: of spilled blocks: none, lz4, zstd.
         pool: an `ArenaPool`; frames read back are put into its arenas. None: into plain memory.
         emit: called with `SpillWritten` and `SpillRead` records.
@@ -97,7 +98,7 @@ class BlockStore:
     def __init__(
         self,
         budget: MemoryBudget,
-        scratch_dirs: Sequence[str | PathLike[str]],
+        scratch_dirs: Sequence[str | os.PathLike[str]] | None = None,
         compression: Codec = "lz4",
         pool: Any = None,
         *,
@@ -105,7 +106,7 @@ class BlockStore:
         on_failure: Callable[[SpillError], None] | None = None,
     ) -> None:
         self.budget = budget
-        self.scratch = ScratchSpace(scratch_dirs)
+        self.scratch = ScratchSpace(default_scratch(os.environ) if scratch_dirs is None else scratch_dirs)
         self._compression: Codec = compression
         self._pool = pool
         self._emit = emit
@@ -141,8 +142,10 @@ class BlockStore:
 
     # -- tables --------------------------------------------------------------------------------------------------------------------------
 
-    def put_table(self, key: Key, df: pl.DataFrame, owner: str = "blocks") -> None:
+    def put_table(self, key: Key, df: pl.DataFrame, owner: str = "blocks", to_scratch: bool = False) -> None:
         """Keep a DataFrame, compacted; spills on this thread when that takes the store over its budget. Not for the engine thread.
+
+        With `to_scratch` the table goes to disk at once and leaves memory, whatever the budget says.
 
         Raises:
             KeyError: the key is there. SchemaError: an Object column. SpillError: disk full.
@@ -151,6 +154,8 @@ class BlockStore:
         kept = compact(df)
         self._insert(_Block(key, "table", owner, kept, resident_bytes(kept)))
         try:
+            if to_scratch:
+                self._spill(key)
             self._make_room()
         except SpillError:
             self.remove(key)
@@ -383,22 +388,36 @@ class BlockStore:
         with self._lock:
             if not self._lru or self._closed:
                 return False
-            _, block = self._lru.popitem(last=False)
-            value = block.value
-            if block.place is not None:
-                block.value = None
-            else:
-                block.writing = True
-                self._writing_bytes += block.size_bytes
-        if not block.writing:
+            block, value = self._begin_spill(next(iter(self._lru)))
+        self._finish_spill(block, value)
+        return True
+
+    def _spill(self, key: Key) -> None:
+        with self._lock:
+            if key not in self._lru:  # another thread has taken it already
+                return
+            block, value = self._begin_spill(key)
+        self._finish_spill(block, value)
+
+    def _begin_spill(self, key: Key) -> tuple[_Block, Any]:
+        block = self._lru.pop(key)
+        value = block.value
+        if block.place is not None:  # it has been written before: only its memory goes
+            block.value = None
             self.budget.release(block.owner, block.size_bytes)
-            return True
+        else:
+            block.writing = True
+            self._writing_bytes += block.size_bytes
+        return block, value
+
+    def _finish_spill(self, block: _Block, value: Any) -> None:
+        if not block.writing:
+            return
         place = None
         try:
             place = self._encode(block, value)
         finally:
             self._end_writing(block, place)
-        return True
 
     def _end_writing(self, block: _Block, place: Location | None) -> None:
         with self._lock:

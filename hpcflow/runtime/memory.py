@@ -15,6 +15,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from hpcflow.runtime.memory_limits import MemoryLimit, default_limit_bytes, node_limit
+from hpcflow.runtime.resident import compact, resident_bytes
+
+__all__ = ["MemoryBudget", "MemoryLimit", "Peak", "compact", "default_limit_bytes", "node_limit", "resident_bytes"]
+
 
 class Peak:
     """The most bytes that were resident while it was open; see `MemoryBudget.watch_peak`."""

@@ -110,6 +110,13 @@ def a_block_read_back_is_not_written_twice(make_store: MakeStore) -> None:
         assert store.statistics().spills == 1 and store.statistics().reads == 3
 
 
+def tables_for_scratch_leave_memory_at_once(make_store: MakeStore) -> None:
+    with make_store(1 << 30) as store:
+        store.put_table(("t",), pl.DataFrame({"x": range(1000)}), to_scratch=True)
+        assert store.statistics().spilled_blocks == 1 and store.budget.resident_bytes == 0
+        assert store.get_table(("t",)).height == 1000
+
+
 def many_threads_see_one_store(make_store: MakeStore) -> None:
     with make_store(300_000) as store:
         problems: list[BaseException] = []
@@ -162,5 +169,6 @@ BLOCK_STORE_CASES: tuple[Callable[[MakeStore], None], ...] = (
     memory_stays_near_the_budget,
     pinned_blocks_stay_and_the_least_recently_used_go_first,
     a_block_read_back_is_not_written_twice,
+    tables_for_scratch_leave_memory_at_once,
     many_threads_see_one_store,
 )
