@@ -1,0 +1,1 @@
+"""Expressions on partitions: expansion, classification, splitting and exact decomposition of Polars expressions."""

@@ -1,0 +1,125 @@
+"""Expansion: selectors, `pl.all()`, regexes and unnested structs become one expression per output.
+
+Invariant: the outputs (names, order and dtypes) are the ones of `LazyFrame.select(exprs)`; this is checked against Polars for every expression that holds a selector.
+
+    >>> import polars as pl
+    >>> [one.meta.output_name() for one in expand([pl.all() * 2, "k"], pl.Schema({"k": pl.Int64, "v": pl.Float64}))]
+    ['k', 'v', 'k']
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import polars as pl
+
+from hpcflow.errors import ColumnNotFoundError, UnsupportedExpressionError, near_names
+from hpcflow.expressions.functions import EXPANDS_INPUTS
+from hpcflow.expressions.schemas import SchemaLike, dtype_of, empty_frame, output_schema
+from hpcflow.expressions.tree import Tree, children, from_tree, function_name, split_node, to_tree, walk, with_children
+
+
+def expand(exprs: Iterable[pl.Expr | str], schema: SchemaLike) -> list[pl.Expr]:
+    """One single-output expression per output of `select(exprs)`. A string is a column name.
+
+    Raises ColumnNotFoundError (with near names) for unknown columns, UnsupportedExpressionError for a selector in a place that is not known here.
+    """
+    expanded: list[pl.Expr] = []
+    for expr in [exprs] if isinstance(exprs, (pl.Expr, str)) else exprs:
+        expanded += _expand_one(pl.col(expr) if isinstance(expr, str) else expr if isinstance(expr, pl.Expr) else pl.lit(expr), schema)
+    return expanded
+
+
+def _expand_one(expr: pl.Expr, schema: SchemaLike) -> list[pl.Expr]:
+    tree = to_tree(expr)
+    for node in walk(tree):
+        name, body = split_node(node)
+        if name == "Column":
+            require_column(body, schema)
+    if not has_several_outputs(tree):
+        return [expr]
+    parts = [from_tree(part) for part in expand_tree(tree, schema)]
+    wanted = _selected(expr, schema)
+    if output_schema_list(parts, schema) != wanted:
+        raise UnsupportedExpressionError(f"the selector in {expr} is in a place that cannot be expanded; name the columns")
+    return parts
+
+
+def require_column(name: str, schema: SchemaLike) -> None:
+    """Raise ColumnNotFoundError with near names unless `name` is a column."""
+    if name not in schema:
+        raise ColumnNotFoundError(f"column {name!r} not found{near_names(name, schema)} (columns: {_listed(schema)})")
+
+
+def _listed(schema: SchemaLike, limit: int = 12) -> str:
+    names = list(schema)
+    return ", ".join(names[:limit]) + (f", ... {len(names) - limit} more" if len(names) > limit else "")
+
+
+def _selected(expr: pl.Expr, schema: SchemaLike) -> list[tuple[str, pl.DataType]]:
+    """Outputs by Polars, one expression at a time (names of one expression may repeat another's)."""
+    try:
+        return list(empty_frame(schema).select(expr).collect_schema().items())
+    except pl.exceptions.ColumnNotFoundError as error:
+        raise ColumnNotFoundError(f"{str(error).splitlines()[0]} (columns: {_listed(schema)})") from error
+
+
+def output_schema_list(parts: list[pl.Expr], schema: SchemaLike) -> list[tuple[str, pl.DataType]]:
+    """Names and dtypes of single-output expressions, repeats allowed until Polars itself refuses them."""
+    return list(output_schema(parts, schema).items())
+
+
+def has_several_outputs(tree: Tree) -> bool:
+    """True when the tree holds a selector (of columns, or of the fields of a struct)."""
+    return any(_selects(*split_node(node)) for node in walk(tree))
+
+
+def _selects(name: str, body: object) -> bool:
+    return name == "Selector" or (name == "Function" and function_name(body) == "StructExpr.SelectFields")
+
+
+def expand_tree(tree: Tree, schema: SchemaLike) -> list[Tree]:
+    """All outputs of a tree: selectors side by side advance together, as in Polars; horizontal functions take them all as inputs."""
+    name, body = split_node(tree)
+    if name == "Selector":
+        return [{"Column": column} for column, _ in _selected(from_tree(tree), schema)]
+    if name == "Function" and function_name(body) == "StructExpr.SelectFields":
+        return [field for one in expand_tree(body["input"][0], schema) for field in _fields(one, body["function"]["StructExpr"]["SelectFields"], schema)]
+    below = [expand_tree(child, schema) for child in children(tree)]
+    if name == "Function" and function_name(body) in EXPANDS_INPUTS:
+        return [{"Function": {**body, "input": [one for part in below for one in part]}}]
+    if name == "Over":
+        return _expand_over(tree, below)
+    if name == "SortBy":
+        keys = [one for part in below[1:] for one in part]
+        options = body["sort_options"]
+        spread = {field: [flag for flag, part in zip(options[field], below[1:], strict=False) for _ in part] if len(options[field]) > 1 else options[field] for field in ("descending", "nulls_last")}
+        return [{"SortBy": {"expr": one, "by": keys, "sort_options": {**options, **spread}}} for one in below[0]]
+    if any(not part for part in below):
+        return []
+    count = max((len(part) for part in below), default=1)
+    if any(len(part) not in (1, count) for part in below):
+        raise UnsupportedExpressionError(f"selectors of different sizes ({', '.join(str(len(part)) for part in below)} columns) meet in {from_tree(tree)}; name the columns")
+    return [with_children(tree, [part[row if len(part) > 1 else 0] for part in below]) if below else tree for row in range(count)]
+
+
+def _expand_over(tree: Tree, below: list[list[Tree]]) -> list[Tree]:
+    body = tree["Over"]
+    key_count = len(body["partition_by"])
+    keys = [one for part in below[1 : 1 + key_count] for one in part]
+    outputs = []
+    for one in below[0]:
+        outputs.append({"Over": {**body, "function": one, "partition_by": keys}})
+    return outputs
+
+
+def _fields(struct: Tree, selector: Tree, schema: SchemaLike) -> list[Tree]:
+    """`struct.field("*")` as one `FieldByName` per field."""
+    dtype = dtype_of(struct, schema)
+    if not isinstance(dtype, pl.Struct):
+        raise UnsupportedExpressionError(f"{from_tree(struct)} is not a struct but {dtype}; only structs have fields")
+    fields = {field.name: field.dtype for field in dtype.fields}
+    names = pl.DataFrame(schema=fields).lazy().select(from_tree({"Selector": selector})).collect_schema().names()
+    return [{"Function": {"input": [struct], "function": {"StructExpr": {"FieldByName": name}}}} for name in names]
+
+
