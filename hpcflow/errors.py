@@ -83,6 +83,11 @@ class TaskError(HpcflowError):
         self.operator = operator
         self.remote_traceback = remote_traceback
 
+    def with_cause(self, cause: BaseException | None) -> TaskError:
+        """This error with the remote exception, where it could travel, as `__cause__`."""
+        self.__cause__ = cause
+        return self
+
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild_task_error, (self.message, self.rank, self.host, self.stage, self.task, self.operator, self.remote_traceback))
 

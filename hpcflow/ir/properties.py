@@ -126,5 +126,5 @@ class EdgeProperties(_Properties):
     persistence: Persistence = Persistence.DISCARD
     compression: Literal["none", "lz4", "zstd"] = "none"
     """Codec of the frames on the way (shuffle/exchange.py)."""
-    combiner: bool = False
-    """Partial aggregates of one worker are merged before they leave (runtime/worker.py)."""
+    combiner: bool = True
+    """Rows may be aggregated partially before they leave (compiler/passes/combine_before_shuffle.py)."""

@@ -29,8 +29,8 @@ def edge_text(properties: EdgeProperties) -> str:
         text += " unordered"
     if properties.compression != "none":
         text += f" {properties.compression}"
-    if properties.combiner:
-        text += " combined"
+    if not properties.combiner:
+        text += " no combiner"
     return text
 
 

@@ -1,0 +1,1 @@
+"""The user's side: lazy Datasets, sources, sinks and actions."""

@@ -1,0 +1,214 @@
+"""How methods of Dataset become vertices and edges: parsing of arguments, lowering of expressions, orders and positions.
+
+    select / with_columns / filter     ->  plan_expressions: aggregates to gather and broadcast, windows to shuffle and bring back, the row-wise rest
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from hpcflow.api.schemas import polars_errors
+from hpcflow.errors import ConfigError, SchemaError, UnsupportedExpressionError
+from hpcflow.expressions import AggregateStep, Kind, WholeStep, WindowStep, classify, expand, plan_expressions
+from hpcflow.ir.dag import Dag, Edge, Vertex
+from hpcflow.ir.operators.concat import Cache, ReadCache
+from hpcflow.ir.operators.filter import Filter
+from hpcflow.ir.operators.group_by import FinalGroupBy, PartialGroupBy
+from hpcflow.ir.operators.select import Select, SelectWhole
+from hpcflow.ir.operators.sort import Sort
+from hpcflow.ir.operators.with_columns import ReturnToOrigin, WindowColumns, WithColumns, WithOrigin, WithScalars
+from hpcflow.ir.properties import EdgeProperties, Pattern, SortKey
+
+if TYPE_CHECKING:
+    from hpcflow.api.dataset import Dataset
+
+_numbers = itertools.count()
+_GATHER = EdgeProperties(pattern=Pattern.GATHER)
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of a vertex: a dataset and the edge its rows travel along."""
+
+    dataset: Dataset
+    properties: EdgeProperties
+
+
+def fresh_name(what: str) -> str:
+    """A column name that no user has."""
+    return f"__hf_{what}_{next(_numbers)}"
+
+
+def parse(exprs: Iterable[Any], named: Mapping[str, Any]) -> list[pl.Expr]:
+    """Positional and keyword arguments as Polars takes them: names, expressions, selectors, literals, nested lists."""
+    parsed: list[pl.Expr] = []
+    for item in exprs:
+        if isinstance(item, pl.Expr):
+            parsed.append(item)
+        elif isinstance(item, str):
+            parsed.append(pl.col(item))
+        elif isinstance(item, Iterable) and not isinstance(item, bytes | pl.Series | Mapping):
+            parsed += parse(item, {})
+        else:
+            parsed.append(pl.lit(item))
+    return parsed + [(e if isinstance(e, pl.Expr) else pl.col(e) if isinstance(e, str) else pl.lit(e)).alias(name) for name, e in named.items()]
+
+
+def row_wise(dataset: Dataset, exprs: list[pl.Expr], what: str) -> list[pl.Expr]:
+    """Expanded expressions that must be row-wise (keys of all kinds)."""
+    with polars_errors(dataset.schema):
+        expanded = expand(exprs, dataset.schema)
+    for expr in expanded:
+        found = classify(expr, dataset.schema)
+        if found.kind is not Kind.ROW_WISE:
+            raise UnsupportedExpressionError(f"{what}: a key must be computed row by row, and {found.node} is not: {found.reason}; add it as a column first")
+    return expanded
+
+
+def flags(value: Any, count: int, name: str) -> tuple[bool, ...]:
+    """One bool for all keys, or one each."""
+    values = (bool(value),) * count if isinstance(value, bool) else tuple(bool(v) for v in value)
+    if len(values) == 1:
+        values *= count
+    if len(values) != count:
+        raise ConfigError(f"{name} has {len(values)} values for {count} keys")
+    return values
+
+
+# -- expressions ------------------------------------------------------------------------------------------------------------------------------------
+
+
+def with_columns(dataset: Dataset, exprs: list[pl.Expr]) -> Dataset:
+    """with_columns with any supported expression."""
+    return _planned(dataset, exprs, "with_columns")
+
+
+def filter(dataset: Dataset, predicates: list[pl.Expr]) -> Dataset:
+    """filter with any supported expression."""
+    for predicate in predicates:
+        with polars_errors(dataset.schema):
+            for name, dtype in pl.LazyFrame(schema=dataset.schema).select(predicate).collect_schema().items():
+                if dtype not in (pl.Boolean, pl.Null):
+                    raise SchemaError(f"filter: the predicate {' '.join(str(predicate).split())} is {dtype} ({name!r}), not Boolean")
+    return _planned(dataset, predicates, "filter")
+
+
+def select(dataset: Dataset, exprs: list[pl.Expr]) -> Dataset:
+    """select with any supported expression."""
+    return _planned(dataset, exprs, "select")
+
+
+def _planned(dataset: Dataset, exprs: list[pl.Expr], context: Any) -> Dataset:
+    with polars_errors(dataset.schema):
+        plan = plan_expressions(exprs, dataset.schema, context)
+    original = dataset.columns
+    for step in plan.steps:
+        if isinstance(step, WholeStep):
+            return dataset._then(SelectWhole(tuple(step.expressions)), _GATHER)
+        if isinstance(step, AggregateStep):
+            one_row = aggregate(dataset, step)
+            if plan.one_row and step is plan.steps[-1]:
+                return one_row._then(Select(tuple(plan.final)))
+            broadcast = Input(one_row, EdgeProperties(pattern=Pattern.BROADCAST))
+            dataset = dataset._then(WithScalars(), None, broadcast)
+        elif isinstance(step, WindowStep):
+            dataset = windows(dataset, step)
+    if context == "filter":
+        combined = plan.final[0]
+        for predicate in plan.final[1:]:
+            combined = combined & predicate
+        result = dataset._then(Filter(combined))
+    else:
+        result = dataset._then(WithColumns(tuple(plan.final)) if context == "with_columns" else Select(tuple(plan.final)))
+    if context != "select" and len(result.columns) != len({*original, *result.columns} - {c for c in result.columns if c.startswith("__agg_") or c.startswith("__win_")}):
+        kept = [c for c in result.columns if not (c.startswith(("__agg_", "__win_")) and c not in original)]
+        result = result._then(Select(tuple(pl.col(c) for c in kept)))
+    return result
+
+
+def aggregate(dataset: Dataset, step: AggregateStep) -> Dataset:
+    """All rows to one row of aggregates: partial aggregates of each task, merged on one worker; or all rows gathered where they do not decompose."""
+    if step.decomposition is None:
+        return dataset._then(SelectWhole(tuple(step.aggregates)), _GATHER)
+    parts = step.decomposition
+    partial = dataset._then(PartialGroupBy((), tuple(parts.partial), tuple(parts.merge)))
+    return partial._then(FinalGroupBy((), tuple(parts.merge), tuple(parts.final)), _GATHER)
+
+
+def windows(dataset: Dataset, step: WindowStep) -> Dataset:
+    """Bring the rows of each key together, evaluate, and bring rows back to where they were."""
+    origin = fresh_name("origin")
+    marked = with_origin(dataset, origin)
+    keys = row_wise(dataset, list(step.keys), "over")
+    edge = EdgeProperties(pattern=Pattern.HASH_SHUFFLE, keys=tuple(keys))
+    evaluated = marked._then(WindowColumns(tuple(keys), tuple(step.expressions)), edge)
+    return back_to_order(evaluated, [origin])
+
+
+# -- order ------------------------------------------------------------------------------------------------------------------------------------------
+
+
+def with_origin(dataset: Dataset, column: str) -> Dataset:
+    """Add each row's place, (task, row), as a sortable column."""
+    return dataset._then(WithOrigin(column))
+
+
+def back_to_order(dataset: Dataset, origins: list[str], descending: bool = False, nulls_last: bool = False) -> Dataset:
+    """Sort by origin columns and drop them."""
+    order = tuple(SortKey(pl.col(name), descending, nulls_last) for name in origins)
+    edge = EdgeProperties(pattern=Pattern.RANGE_SHUFFLE, order=order)
+    if len(origins) == 1 and not descending and not nulls_last:
+        return dataset._then(ReturnToOrigin(origins[0]), edge)
+    ordered = dataset._then(Sort(order), edge)
+    return ordered._then(Select(tuple(pl.col(c) for c in ordered.columns if c not in origins)))
+
+
+def sort(dataset: Dataset, by: list[pl.Expr], descending: Any, nulls_last: Any) -> Dataset:
+    """Global, stable sort by row-wise keys."""
+    keys = row_wise(dataset, by, "sort")
+    down, last = flags(descending, len(keys), "descending"), flags(nulls_last, len(keys), "nulls_last")
+    order = tuple(SortKey(key, d, n) for key, d, n in zip(keys, down, last, strict=True))
+    return dataset._then(Sort(order), EdgeProperties(pattern=Pattern.RANGE_SHUFFLE, order=order))
+
+
+# -- properties and the Dag -------------------------------------------------------------------------------------------------------------------------
+
+
+def with_property(dataset: Dataset, input: int, properties: Mapping[str, Any]) -> Dataset:
+    """A copy of the dataset whose last vertex, or the edge into its input `input`, has these properties for good."""
+    vertex = dataset._vertex
+    on_vertex = {k: v for k, v in properties.items() if k in type(vertex.properties).__dataclass_fields__ and k != "permanent"}
+    on_edge = {k: v for k, v in properties.items() if k not in on_vertex}
+    inputs = dataset._inputs
+    if on_edge:
+        if not 0 <= input < len(inputs):
+            raise ConfigError(f"{vertex.operator.name} has {len(inputs)} inputs, no input {input}; set {', '.join(on_edge)} on a dataset with an input edge")
+        changed = Input(inputs[input].dataset, inputs[input].properties.with_user_choice(**on_edge))
+        inputs = (*inputs[:input], changed, *inputs[input + 1 :])
+    chosen = vertex.properties.with_user_choice(**on_vertex) if on_vertex else vertex.properties
+    return type(dataset)(dataset._session, Vertex(vertex.operator, vertex.schema, chosen), inputs)
+
+
+def to_dag(sinks: list[Dataset], cached: Mapping[str, Any]) -> Dag:
+    """The logical Dag of these datasets; what is cached already is read, not computed again."""
+    vertices: dict[int, Vertex] = {}
+    edges: list[Edge] = []
+    stack = list(reversed(sinks))
+    while stack:
+        dataset = stack.pop()
+        vertex = dataset._vertex
+        if vertex.id in vertices:
+            continue
+        if isinstance(vertex.operator, Cache) and vertex.operator.key in cached:
+            vertices[vertex.id] = Vertex(ReadCache(vertex.operator.key), vertex.schema, vertex.properties, vertex.id)
+            continue
+        vertices[vertex.id] = vertex
+        for index, given in enumerate(dataset._inputs):
+            edges.append(Edge(given.dataset._vertex.id, vertex.id, index, given.properties))
+            stack.append(given.dataset)
+    return Dag.of(vertices.values(), edges)

@@ -1,0 +1,392 @@
+"""Dataset: a lazy table with the methods of `polars.LazyFrame`.
+
+Invariant: a method builds vertices and edges and checks the program against the schema at once (so that an error points at the line that made it); nothing runs
+before an action. Rows have an order, (source split, row), and every method keeps or changes it as Polars' does.
+
+    late = flights.filter(pl.col("arr_delay") > 0).group_by("carrier").agg(pl.len())
+    late.collect()
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import polars as pl
+
+from hpcflow.api import building
+from hpcflow.api.building import Input
+from hpcflow.api.group_by import GroupBy
+from hpcflow.api.joins import join
+from hpcflow.api.schemas import check_columns, known_columns, polars_errors, row_keys
+from hpcflow.errors import ConfigError, SchemaError
+from hpcflow.ir.dag import Vertex
+from hpcflow.ir.operators.base import Operator
+from hpcflow.ir.operators.concat import Cache, Collect, Keep, Repartition
+from hpcflow.ir.operators.foreach_partition import ForeachPartition
+from hpcflow.ir.operators.map_batches import FlatMap, Format, MapBatches, from_format, to_format
+from hpcflow.ir.operators.positions import WithRowIndex, WithSampleHash
+from hpcflow.ir.operators.reshape import Cast, Explode, Rename
+from hpcflow.ir.operators.select import Select
+from hpcflow.ir.operators.sort import Slice, SlicePositions, Sort, TopK
+from hpcflow.ir.operators.unique import Unique
+from hpcflow.ir.operators.write_csv import WriteCsv
+from hpcflow.ir.operators.write_ipc import WriteIpc
+from hpcflow.ir.operators.write_parquet import WriteParquet
+from hpcflow.ir.properties import EdgeProperties, Pattern, SortKey
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from hpcflow.session import Session
+
+GATHER = EdgeProperties(pattern=Pattern.GATHER)
+
+
+class Dataset:
+    """A lazy table on the workers of a session. Made by `Session.read_*`, `Session.from_*` and by the methods of other datasets."""
+
+    def __init__(self, session: Session, vertex: Vertex, inputs: tuple[Input, ...] = ()) -> None:
+        self._session = session
+        self._vertex = vertex
+        self._inputs = inputs
+
+    # -- what it is ---------------------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def schema(self) -> pl.Schema:
+        """Column names and data types."""
+        return self._vertex.schema
+
+    def collect_schema(self) -> pl.Schema:
+        """Column names and data types; costs nothing."""
+        return self._vertex.schema
+
+    @property
+    def columns(self) -> list[str]:
+        """Column names."""
+        return self.schema.names()
+
+    @property
+    def dtypes(self) -> list[pl.DataType]:
+        """Data types of the columns."""
+        return self.schema.dtypes()
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        return len(self.schema)
+
+    def __repr__(self) -> str:
+        columns = ", ".join(f"{name}: {dtype}" for name, dtype in self.schema.items())
+        return f"<hpcflow.Dataset {self._vertex.operator.name} [{columns}]; call .collect() for its rows or .explain() for its plan>"
+
+    def __bool__(self) -> bool:
+        raise TypeError("a Dataset is lazy and has no truth value; collect it first")
+
+    def _then(self, operator: Operator, edge: EdgeProperties | None = None, *others: Input) -> Dataset:
+        """This dataset followed by `operator`."""
+        inputs = (Input(self, edge or EdgeProperties()), *others)
+        with polars_errors(*(i.dataset.schema for i in inputs)):
+            schema = operator.output_schema(tuple(i.dataset.schema for i in inputs))
+        return Dataset(self._session, Vertex(operator, schema), inputs)
+
+    # -- row-wise -----------------------------------------------------------------------------------------------------------------------------------
+
+    def filter(self, *predicates: Any, **constraints: Any) -> Dataset:
+        """Rows for which all predicates are true. See `polars.LazyFrame.filter`."""
+        exprs = [e for p in predicates for e in (p if isinstance(p, list | tuple) else [p])]
+        exprs = [pl.lit(e) if isinstance(e, bool) else pl.col(e) if isinstance(e, str) else e for e in exprs]
+        exprs += [pl.col(name).eq(value) for name, value in constraints.items()]
+        return building.filter(self, exprs) if exprs else self
+
+    def select(self, *exprs: Any, **named_exprs: Any) -> Dataset:
+        """Columns computed from expressions. See `polars.LazyFrame.select`."""
+        return building.select(self, building.parse(exprs, named_exprs))
+
+    def with_columns(self, *exprs: Any, **named_exprs: Any) -> Dataset:
+        """Add or replace columns. See `polars.LazyFrame.with_columns`."""
+        parsed = building.parse(exprs, named_exprs)
+        return building.with_columns(self, parsed) if parsed else self
+
+    def drop(self, *columns: Any, strict: bool = True) -> Dataset:
+        """All columns but these."""
+        with polars_errors(self.schema):
+            kept = pl.LazyFrame(schema=self.schema).drop(*columns, strict=strict).collect_schema().names()
+        return self._then(Select(tuple(pl.col(name) for name in kept)))
+
+    def rename(self, mapping: Mapping[str, str] | Callable[[str], str], *, strict: bool = True) -> Dataset:
+        """Rename columns."""
+        pairs = {name: mapping(name) for name in self.columns} if callable(mapping) else dict(mapping)
+        if strict:
+            check_columns(pairs, self.schema, "rename")
+        return self._then(Rename({old: new for old, new in pairs.items() if old in self.schema}))
+
+    def cast(self, dtypes: Any, *, strict: bool = True) -> Dataset:
+        """Change data types."""
+        return self._then(Cast(dtypes, strict))
+
+    def fill_null(self, value: Any = None, strategy: str | None = None, **options: Any) -> Dataset:
+        """Replace nulls by a value. Strategies that look at neighbouring rows are refused."""
+        return self.with_columns(pl.all().fill_null(value, strategy=strategy, **options))  # type: ignore[arg-type]
+
+    def fill_nan(self, value: Any) -> Dataset:
+        """Replace NaN in floating point columns."""
+        floats = [name for name, dtype in self.schema.items() if dtype.is_float()]
+        return self.with_columns(pl.col(floats).fill_nan(value)) if floats else self
+
+    def drop_nulls(self, subset: Any = None) -> Dataset:
+        """Rows without nulls in the subset."""
+        names = self.columns if subset is None else known_columns(subset, self.schema)
+        return self.filter(pl.all_horizontal(pl.col(n).is_not_null() for n in names))
+
+    def explode(self, columns: Any, *more_columns: Any, empty_as_null: bool = True, keep_nulls: bool = True) -> Dataset:
+        """One row for each element of list columns."""
+        names = known_columns([columns, *more_columns] if more_columns else columns, self.schema)
+        return self._then(Explode(tuple(names), empty_as_null, keep_nulls))
+
+    def unnest(self, columns: Any, *more_columns: Any) -> Dataset:
+        """The fields of struct columns as columns."""
+        names = known_columns([columns, *more_columns] if more_columns else columns, self.schema)
+        exprs: list[pl.Expr] = []
+        for name, dtype in self.schema.items():
+            if name in names:
+                if not isinstance(dtype, pl.Struct):
+                    raise SchemaError(f"unnest: column {name!r} is {dtype}, not a struct")
+                exprs += [pl.col(name).struct.field(f.name) for f in dtype.fields]
+            else:
+                exprs.append(pl.col(name))
+        return self.select(exprs)
+
+    def with_row_index(self, name: str = "index", offset: int = 0) -> Dataset:
+        """Add the global row number as the first column."""
+        return self._then(WithRowIndex(name, offset))
+
+    def map_batches(
+        self, function: Callable[[Any], Any], *, schema: Any = None, format: Format = "polars", deterministic: bool = False, **_: Any
+    ) -> Dataset:
+        """Apply `function` to the rows of each partition (never to an empty one).
+
+        Args:
+            function: takes and returns a table in `format`; it may also return any of the other formats.
+            schema: columns and types of the result; when left out, `function` is called once here with an empty table.
+            format: "polars" (DataFrame), "arrow" (pyarrow.Table), "pandas" (DataFrame) or "numpy" (dict of arrays).
+            deterministic: the same input gives the same output, so that equal steps may be merged and run again.
+        """
+        result = pl.Schema(schema) if schema is not None else _infer_schema(function, self.schema, format)
+        return self._then(MapBatches(function, result, format, deterministic))
+
+    def flat_map(self, function: Callable[[dict[str, Any]], Iterable[dict[str, Any]]], *, schema: Any, deterministic: bool = False) -> Dataset:
+        """Any number of rows (dicts) for each row (a dict); `schema` is that of the result."""
+        return self._then(FlatMap(function, pl.Schema(schema), deterministic))
+
+    def pipe(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """`function(self, ...)`."""
+        return function(self, *args, **kwargs)
+
+    # -- groups, joins, order -----------------------------------------------------------------------------------------------------------------------
+
+    def group_by(self, *by: Any, maintain_order: bool = False, **named_by: Any) -> GroupBy:
+        """Start a group-by. See `polars.LazyFrame.group_by`."""
+        return GroupBy(self, building.parse(by, named_by), maintain_order)
+
+    def join(
+        self,
+        other: Dataset,
+        on: Any = None,
+        how: str = "inner",
+        *,
+        left_on: Any = None,
+        right_on: Any = None,
+        suffix: str = "_right",
+        validate: str = "m:m",
+        nulls_equal: bool = False,
+        coalesce: bool | None = None,
+        maintain_order: str | None = None,
+    ) -> Dataset:
+        """Join with another dataset. See `polars.LazyFrame.join`."""
+        return join(self, other, on, how, left_on, right_on, suffix, validate, nulls_equal, coalesce, maintain_order)
+
+    def unique(self, subset: Any = None, *, keep: Literal["first", "last", "any", "none"] = "any", maintain_order: bool = False) -> Dataset:
+        """Distinct rows. See `polars.LazyFrame.unique`."""
+        names = None if subset is None else tuple(known_columns(subset, self.schema))
+        keys = names or tuple(self.columns)
+        edge = EdgeProperties(pattern=Pattern.HASH_SHUFFLE, keys=row_keys(keys, self.schema))
+        if not maintain_order:
+            return self._then(Unique(names, keep), edge)
+        origin = building.fresh_name("origin")
+        marked = building.with_origin(self, origin)
+        return building.back_to_order(marked._then(Unique(names or tuple(self.columns), "first" if keep == "any" else keep), edge), [origin])
+
+    def sort(self, by: Any, *more_by: Any, descending: Any = False, nulls_last: Any = False, maintain_order: bool = False, multithreaded: bool = True) -> Dataset:
+        """Global, stable order. See `polars.LazyFrame.sort`."""
+        exprs = building.parse(([*by] if isinstance(by, list | tuple) else [by]) + list(more_by), {})
+        return building.sort(self, exprs, descending, nulls_last)
+
+    def top_k(self, k: int, *, by: Any, reverse: Any = False) -> Dataset:
+        """The `k` largest rows."""
+        return self._top(k, by, reverse, True)
+
+    def bottom_k(self, k: int, *, by: Any, reverse: Any = False) -> Dataset:
+        """The `k` smallest rows."""
+        return self._top(k, by, reverse, False)
+
+    def _top(self, k: int, by: Any, reverse: Any, largest: bool) -> Dataset:
+        exprs = building.row_wise(self, building.parse([by] if isinstance(by, str | pl.Expr) else list(by), {}), "top_k")
+        flags = building.flags(reverse, len(exprs), "reverse")
+        operator = TopK(k, tuple(exprs), flags, largest)
+        return self._then(operator)._then(operator, GATHER)
+
+    def reverse(self) -> Dataset:
+        """Rows in reverse order."""
+        index = building.fresh_name("index")
+        return building.back_to_order(self.with_row_index(index), [index], descending=True)
+
+    def head(self, n: int = 5) -> Dataset:
+        """The first `n` rows."""
+        _check_count(n, "head")
+        return self._then(Slice(0, n))._then(Slice(0, n), GATHER)
+
+    limit = head
+
+    def first(self) -> Dataset:
+        """The first row."""
+        return self.head(1)
+
+    def tail(self, n: int = 5) -> Dataset:
+        """The last `n` rows."""
+        _check_count(n, "tail")
+        return self._then(Slice(-n, n))._then(Slice(-n, n), GATHER) if n else self.head(0)
+
+    def last(self) -> Dataset:
+        """The last row."""
+        return self.tail(1)
+
+    def slice(self, offset: int, length: int | None = None) -> Dataset:
+        """Rows from a global position on."""
+        return self._then(SlicePositions(offset, length))
+
+    def sample(self, n: int | None = None, *, fraction: float | None = None, with_replacement: bool = False, shuffle: bool = False, seed: int | None = None) -> Dataset:
+        """A random sample without replacement: a function of `seed` and the rows' positions, the same on any number of workers."""
+        if with_replacement or shuffle:
+            raise ConfigError("sample draws without replacement and keeps the order of rows; with_replacement and shuffle are not supported")
+        if (n is None) == (fraction is None):
+            raise ConfigError("sample wants either n (rows) or fraction (0..1)")
+        column = building.fresh_name("sample")
+        hashed = self._then(WithSampleHash(column, uuid.uuid4().int & (2**63 - 1) if seed is None else seed))
+        if fraction is not None:
+            if not 0 <= fraction <= 1:
+                raise ConfigError(f"sample: fraction {fraction} is not within 0..1")
+            limit = pl.lit(min(int(fraction * 2**64), 2**64 - 1), dtype=pl.UInt64)
+            return hashed.filter((pl.col(column) < limit) | pl.lit(fraction == 1)).drop(column)
+        _check_count(n or 0, "sample")
+        origin = building.fresh_name("origin")
+        chosen = building.with_origin(hashed, origin).bottom_k(n or 0, by=column)
+        return building.back_to_order(chosen, [origin]).drop(column)
+
+    # -- placement ----------------------------------------------------------------------------------------------------------------------------------
+
+    def repartition(self, n: int | None = None, *, by: Any = None, partitioner: Callable[..., Any] | None = None, columns: Sequence[str] = ()) -> Dataset:
+        """Deal rows out anew.
+
+        Args:
+            n: partitions; None: partitions per worker times workers.
+            by: columns or row-wise expressions; equal keys meet. Without it rows are dealt round robin.
+            partitioner: `f(df) -> integer array`, one partition number below `n` a row; with `columns` a function of these columns' values
+                that Numba compiles, called from the native loop.
+        """
+        if n is not None and n < 1:
+            raise ConfigError(f"repartition: {n} partitions; give at least 1")
+        chosen: dict[str, Any] = {} if n is None else {"partition_count": n}
+        if partitioner is not None:
+            if n is None:
+                raise ConfigError("repartition with a partitioner needs n, the number of partitions it names")
+            check_columns(columns, self.schema, "repartition")
+            edge = EdgeProperties(pattern=Pattern.USER_SHUFFLE, function=partitioner, columns=tuple(columns))
+        elif by is not None:
+            keys = building.row_wise(self, building.parse([by] if isinstance(by, str | pl.Expr) else list(by), {}), "repartition")
+            edge = EdgeProperties(pattern=Pattern.HASH_SHUFFLE, keys=tuple(keys))
+        else:
+            edge = EdgeProperties(pattern=Pattern.ROUND_ROBIN)
+        return self._then(Repartition(), edge.with_user_choice(**chosen) if chosen else edge)
+
+    def cache(self) -> Dataset:
+        """The same rows, kept on the workers after their first use, until `unpersist`."""
+        return self._then(Cache(uuid.uuid4().hex))
+
+    def unpersist(self) -> Dataset:
+        """Free what `cache` keeps; the rows are computed again when needed."""
+        if not isinstance(self._vertex.operator, Cache):
+            raise ConfigError("unpersist is for the dataset that cache() returned")
+        self._session._unpersist(self._vertex.operator.key)
+        return self
+
+    def with_property(self, *, input: int = 0, **properties: Any) -> Dataset:
+        """Overrule the compiler: execution properties of the last operator (parallelism, slots, memory_bytes, placement) or of its input edge (pattern,
+        partition_count, ordered, data_flow, data_store, persistence, compression, combiner). Passes leave alone what is set here."""
+        return building.with_property(self, input, properties)
+
+    # -- actions ------------------------------------------------------------------------------------------------------------------------------------
+
+    def collect(self, **_: Any) -> pl.DataFrame:
+        """All rows, in order, as a DataFrame of the driver."""
+        return self._session._collect([self])[0]
+
+    def to_arrow(self) -> pa.Table:
+        """All rows as a pyarrow.Table."""
+        return self.collect().to_arrow()
+
+    def to_pandas(self) -> Any:
+        """All rows as a pandas.DataFrame."""
+        return self.collect().to_pandas()
+
+    def to_numpy(self) -> Any:
+        """All rows as a NumPy array of the columns' common type."""
+        return self.collect().to_numpy()
+
+    def iter_batches(self, rows: int = 1 << 16) -> Iterator[pl.DataFrame]:
+        """All rows, in order, at most `rows` at a time; the rest waits on the workers."""
+        yield from self._session._iter_batches(self, rows)
+
+    def count(self) -> int:
+        """Number of rows."""
+        return self._session._run_end(self._then(Keep()), "count")
+
+    def write_parquet(self, path: Any, *, mode: str = "error", **options: Any) -> None:
+        """One Parquet file a task in directory `path`, all or none. `mode`: "error", "overwrite" or "ignore" when it has files. Options are Polars'."""
+        self._write(WriteParquet.to(path, self.schema, mode=mode, **options), "write_parquet")
+
+    def write_csv(self, path: Any, *, mode: str = "error", **options: Any) -> None:
+        """One CSV file a task in directory `path`, all or none."""
+        self._write(WriteCsv.to(path, self.schema, mode=mode, **options), "write_csv")
+
+    def write_ipc(self, path: Any, *, mode: str = "error", **options: Any) -> None:
+        """One Arrow IPC file a task in directory `path`, all or none."""
+        self._write(WriteIpc.to(path, self.schema, mode=mode, **options), "write_ipc")
+
+    def _write(self, sink: Operator, name: str) -> None:
+        self._session._run_end(self._then(sink), name)
+
+    def foreach_partition(self, function: Callable[[Any], Any], *, format: Format = "polars") -> None:
+        """Call `function` with the rows of each partition on its worker."""
+        self._session._run_end(self._then(ForeachPartition(function, self.schema, format)), "foreach_partition")
+
+    def explain(self, passes: bool = False, analyze: bool = False, format: Literal["text", "dot", "json"] = "text") -> str:
+        """The plan: logical Dag, optimized Dag, stages. `passes`: what each pass did; `analyze`: run it and show rows, bytes and seconds of each stage."""
+        return self._session._explain(self._then(Collect(), GATHER), passes, analyze, format)
+
+
+def _check_count(n: int, what: str) -> None:
+    if n < 0:
+        raise ConfigError(f"{what}: {n} rows; give a number from 0 on")
+
+
+def _infer_schema(function: Callable[[Any], Any], schema: pl.Schema, format: Format) -> pl.Schema:
+    try:
+        return from_format(function(to_format(pl.DataFrame(schema=schema), format)), "map_batches").schema
+    except Exception as error:
+        raise SchemaError(f"map_batches: the result's schema could not be found by calling the function with an empty table ({error}); pass schema={{...}}") from error
+
+
+_ = (Sort, SortKey)

@@ -1,0 +1,136 @@
+"""group_by(...).agg(...): lowered to a hash shuffle on the keys and one group-by for each partition."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from hpcflow.api import building
+from hpcflow.api.schemas import polars_errors, row_keys
+from hpcflow.errors import SchemaError
+from hpcflow.expressions import expand
+from hpcflow.ir.operators import group_by as operators
+from hpcflow.ir.operators.map_batches import Format
+from hpcflow.ir.properties import EdgeProperties, Pattern
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hpcflow.api.dataset import Dataset
+
+
+class GroupBy:
+    """What `Dataset.group_by` returns."""
+
+    def __init__(self, dataset: Dataset, by: list[pl.Expr], maintain_order: bool) -> None:
+        if not by:
+            raise SchemaError("group_by needs at least one key; use select for aggregates over all rows")
+        self._dataset = dataset
+        self._by = building.row_wise(dataset, by, "group_by")
+        self._maintain_order = maintain_order
+
+    def agg(self, *aggs: Any, **named_aggs: Any) -> Dataset:
+        """One row a group. See `polars.LazyGroupBy.agg`."""
+        parsed = building.parse(aggs, named_aggs)
+        prepared, keys, back = self._prepare()
+        schema = self._dataset.schema
+        expressions = expand(parsed, schema)
+        names = [k.meta.output_name() for k in self._by]
+        taken = {e.meta.output_name() for e in expressions}
+        if plain := [k for k in names if k in taken]:
+            raise SchemaError(f"group_by: {plain[0]!r} is a key and the name of an aggregation; give the aggregation another name with .alias()")
+        edge = EdgeProperties(pattern=Pattern.HASH_SHUFFLE, keys=row_keys(keys, prepared.schema))
+        if not self._maintain_order:
+            return _named(prepared._then(operators.GroupBy(tuple(keys), tuple(expressions)), edge), back)
+        origin = building.fresh_name("origin")
+        marked = building.with_origin(prepared, origin)
+        grouped = marked._then(operators.GroupBy(tuple(keys), (*expressions, pl.col(origin).min())), edge)
+        return _named(building.back_to_order(grouped, [origin]), back)
+
+    def _prepare(self) -> tuple[Dataset, list[str], dict[str, str]]:
+        """The dataset with every key as a plain column, the names of these, and how to rename them in the end."""
+        if all(k.meta.is_column() for k in self._by) and len({k.meta.output_name() for k in self._by}) == len(self._by):
+            return self._dataset, [k.meta.output_name() for k in self._by], {}
+        back = {building.fresh_name("key"): k.meta.output_name() for k in self._by}
+        with polars_errors(self._dataset.schema):
+            prepared = self._dataset.with_columns(k.alias(name) for k, name in zip(self._by, back, strict=True))
+        return prepared, list(back), back
+
+    def len(self, name: str = "len") -> Dataset:
+        """Rows of each group."""
+        return self.agg(pl.len().alias(name))
+
+    def all(self) -> Dataset:
+        """The values of each group as lists."""
+        return self._each(lambda c: c)
+
+    def _each(self, function: Callable[[pl.Expr], pl.Expr]) -> Dataset:
+        keys = {k.meta.output_name() for k in self._by}
+        return self.agg(function(pl.col(name)) for name in self._dataset.columns if name not in keys)
+
+    def sum(self) -> Dataset:
+        """Sums of all other columns."""
+        return self._each(lambda c: c.sum())
+
+    def mean(self) -> Dataset:
+        """Means of all other columns."""
+        return self._each(lambda c: c.mean())
+
+    def min(self) -> Dataset:
+        """Minima of all other columns."""
+        return self._each(lambda c: c.min())
+
+    def max(self) -> Dataset:
+        """Maxima of all other columns."""
+        return self._each(lambda c: c.max())
+
+    def median(self) -> Dataset:
+        """Medians of all other columns."""
+        return self._each(lambda c: c.median())
+
+    def n_unique(self) -> Dataset:
+        """Distinct values of all other columns."""
+        return self._each(lambda c: c.n_unique())
+
+    def quantile(self, quantile: float, interpolation: Any = "nearest") -> Dataset:
+        """Quantiles of all other columns."""
+        return self._each(lambda c: c.quantile(quantile, interpolation))
+
+    def first(self) -> Dataset:
+        """First values of all other columns."""
+        return self._each(lambda c: c.first())
+
+    def last(self) -> Dataset:
+        """Last values of all other columns."""
+        return self._each(lambda c: c.last())
+
+    def head(self, n: int = 5) -> Dataset:
+        """The first `n` rows of each group."""
+        return self._rows(lambda df, keys: df.group_by(keys, maintain_order=True).head(n))
+
+    def tail(self, n: int = 5) -> Dataset:
+        """The last `n` rows of each group."""
+        return self._rows(lambda df, keys: df.group_by(keys, maintain_order=True).tail(n))
+
+    def map_groups(self, function: Callable[[Any], Any], schema: Any, format: Format = "polars") -> Dataset:
+        """`function(group) -> table` for each group."""
+        from hpcflow.ir.operators.map_batches import from_format, to_format
+
+        def each(df: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+            parts = [from_format(function(to_format(group, format)), "map_groups") for group in df.partition_by(keys, maintain_order=True)]
+            return pl.concat(parts)
+
+        return self._rows(each, schema)
+
+    def _rows(self, function: Callable[[pl.DataFrame, list[str]], pl.DataFrame], schema: Any = None) -> Dataset:
+        prepared, keys, back = self._prepare()
+        shuffled = prepared.repartition(by=keys)
+        result = pl.Schema(schema) if schema is not None else pl.Schema({**{k: prepared.schema[k] for k in keys}, **{n: t for n, t in prepared.schema.items() if n not in keys}})
+        return _named(shuffled.map_batches(lambda df: function(df, keys), schema=result, deterministic=True), back)
+
+
+def _named(dataset: Dataset, back: dict[str, str]) -> Dataset:
+    if not back:
+        return dataset
+    return dataset.select(pl.col(name).alias(back.get(name, name)) for name in dataset.columns)

@@ -1,0 +1,1 @@
+"""The optimizing compiler: ordered passes over the Dag."""

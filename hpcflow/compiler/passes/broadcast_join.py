@@ -1,0 +1,54 @@
+"""Broadcast the small side of a join instead of shuffling both.
+
+    a --hash--> join <--hash-- b      ->      a --one-to-one--> join <--broadcast-- b        (b estimated below broadcast_threshold_bytes)
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hpcflow.compiler.estimates import estimate_bytes
+from hpcflow.compiler.policy import CompileContext
+from hpcflow.ir.dag import Dag, Edge
+from hpcflow.ir.operators.join import Join
+from hpcflow.ir.properties import EdgeProperties, Pattern
+
+RIGHT_MAY_BE_BROADCAST = ("inner", "left", "semi", "anti")
+LEFT_MAY_BE_BROADCAST = ("inner", "right")
+# An unmatched row of a side must be seen once: that side cannot be broadcast.
+
+
+def broadcast_small_sides(dag: Dag, context: CompileContext) -> Dag:
+    """See the module; sizes come from file metadata, row counts and what operators can only shrink."""
+    sizes = estimate_bytes(dag, context)
+    for vertex in list(dag.vertices.values()):
+        operator = vertex.operator
+        if not isinstance(operator, Join) or operator.how == "cross":
+            continue
+        left, right = dag.inputs(vertex.id)
+        if left.properties.pattern is not Pattern.HASH_SHUFFLE or right.properties.pattern is not Pattern.HASH_SHUFFLE:
+            continue
+        candidates = []
+        if operator.how in RIGHT_MAY_BE_BROADCAST:
+            candidates.append((right, left))
+        if operator.how in LEFT_MAY_BE_BROADCAST:
+            candidates.append((left, right))
+        candidates = [(small, big) for small, big in candidates if _fits(small, big, sizes, context)]
+        if candidates:
+            small, big = min(candidates, key=lambda pair: sizes[pair[0].source] or 0)
+            dag = _broadcast(dag, small, big)
+    return dag
+
+
+def _fits(small: Edge, big: Edge, sizes: dict[int, int | None], context: CompileContext) -> bool:
+    size, other = sizes[small.source], sizes[big.source]
+    if "pattern" in small.properties.permanent or "pattern" in big.properties.permanent or size is None:
+        return False
+    # With every worker receiving all of it, broadcasting pays while workers x small is below what a shuffle would move.
+    return size <= context.config.broadcast_threshold_bytes and (other is None or size * context.workers <= size + other)
+
+
+def _broadcast(dag: Dag, small: Edge, big: Edge) -> Dag:
+    dag = dag.with_edge(small, replace(small, properties=replace(small.properties, pattern=Pattern.BROADCAST, keys=(), partition_count=None)))
+    kept = EdgeProperties(permanent=big.properties.permanent)
+    return dag.with_edge(big, replace(big, properties=kept))

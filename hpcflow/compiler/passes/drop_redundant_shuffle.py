@@ -1,0 +1,113 @@
+"""Drop a hash shuffle of rows that are already partitioned by the same keys.
+
+    group_by(k) --hash(k) x8--> join     ->     group_by(k) --one-to-one--> join        (the other side of the join keeps 8 partitions)
+
+Only hash partitions count: equal keys may span two range partitions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hpcflow.compiler.policy import CompileContext
+from hpcflow.ir.dag import Dag, Edge, Vertex
+from hpcflow.ir.operators.base import fingerprint_of
+from hpcflow.ir.operators.concat import Repartition
+from hpcflow.ir.operators.filter import Filter
+from hpcflow.ir.operators.group_by import FinalGroupBy, GroupBy
+from hpcflow.ir.operators.join import Join
+from hpcflow.ir.operators.select import Select
+from hpcflow.ir.operators.unique import Unique
+from hpcflow.ir.operators.with_columns import WindowColumns, WithColumns
+from hpcflow.ir.properties import DataFlow, EdgeProperties, Pattern
+
+Partitioning = tuple[tuple[object, ...], int | None]
+"""Fingerprints of the key expressions, partition count."""
+
+
+def drop_redundant_shuffles(dag: Dag, context: CompileContext) -> Dag:
+    """See the module."""
+    known: dict[int, set[Partitioning]] = {}
+    for vertex in list(dag.topological()):
+        for edge in dag.inputs(vertex.id):
+            if _is_redundant(dag, vertex, edge, known):
+                dag = dag.with_edge(edge, replace(edge, properties=EdgeProperties(permanent=edge.properties.permanent)))
+        known[vertex.id] = _partitionings(dag, vertex, known)
+    return dag
+
+
+def _of(edge: Edge) -> Partitioning:
+    return (tuple(fingerprint_of(k) for k in edge.properties.keys), edge.properties.partition_count)
+
+
+def _is_redundant(dag: Dag, vertex: Vertex, edge: Edge, known: dict[int, set[Partitioning]]) -> bool:
+    properties = edge.properties
+    if properties.pattern is not Pattern.HASH_SHUFFLE or "pattern" in properties.permanent or len(dag.outputs(edge.source)) != 1:
+        return False
+    if isinstance(vertex.operator, Repartition):
+        return False  # the user asked for it
+    if _of(edge) not in known[edge.source]:
+        return False
+    # The other inputs must put partition i where this one's is: by the same hash into as many partitions.
+    others = [e for e in dag.inputs(vertex.id) if e is not edge]
+    return all(e.properties.pattern is Pattern.HASH_SHUFFLE and e.properties.data_flow is DataFlow.PUSH for e in others)
+
+
+def _partitionings(dag: Dag, vertex: Vertex, known: dict[int, set[Partitioning]]) -> set[Partitioning]:
+    """How the rows that leave `vertex` are partitioned."""
+    found: set[Partitioning] = set()
+    inputs = dag.inputs(vertex.id)
+    for edge in inputs:
+        if edge.properties.pattern is Pattern.HASH_SHUFFLE:
+            here = {_of(edge)}
+        elif edge.properties.pattern is Pattern.ONE_TO_ONE:
+            here = known[edge.source]
+        else:
+            continue
+        if isinstance(vertex.operator, Join) and not _keeps_side(vertex.operator, edge.index):
+            continue
+        found |= here
+    return {p for p in found if _survives(vertex, p)}
+
+
+def _keeps_side(join: Join, index: int) -> bool:
+    """Whether the key columns of that side reach the output unchanged (no nulls put in their place, no suffix)."""
+    if join.how == "inner":
+        return index == 0
+    return {"left": 0, "semi": 0, "anti": 0}.get(join.how) == index
+
+
+def _survives(vertex: Vertex, partitioning: Partitioning) -> bool:
+    """Whether the key columns are still there, with the same values."""
+    operator = vertex.operator
+    if isinstance(operator, Filter | Unique | Join | Repartition):
+        return True
+    if isinstance(operator, GroupBy | FinalGroupBy):
+        import polars as pl
+
+        return set(partitioning[0]) <= {fingerprint_of(pl.col(k)) for k in operator.keys}
+    if isinstance(operator, WithColumns | WindowColumns):
+        return not any(_mentions(partitioning, e.meta.output_name()) for e in operator.expressions)
+    if isinstance(operator, Select):
+        import polars as pl
+
+        kept = {fingerprint_of(pl.col(e.meta.output_name())) for e in operator.expressions if e.meta.is_column()}
+        return set(partitioning[0]) <= kept
+    return False
+
+
+def _mentions(partitioning: Partitioning, name: str) -> bool:
+    import polars as pl
+
+    return fingerprint_of(pl.col(name)) in partitioning[0] or any(not _is_plain(key) for key in partitioning[0])
+
+
+def _is_plain(key: object) -> bool:
+    import io
+
+    import polars as pl
+
+    try:
+        return isinstance(key, bytes) and pl.Expr.deserialize(io.BytesIO(key), format="binary").meta.is_column()
+    except Exception:
+        return False

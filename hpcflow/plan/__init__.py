@@ -1,0 +1,1 @@
+"""From an optimized Dag to a physical plan: stages, tasks, blocks."""

@@ -1,0 +1,181 @@
+"""Cut a Dag into stages.
+
+An edge is *fused* when it is one-to-one, is the only reader of its source, and neither end asks for the rows to be stored. Everything between unfused edges is one
+stage. A pull edge (and every range shuffle, whose splitters are known only after its rows) becomes two stages: one stores, one emits.
+
+    scan -> filter -> group_by ~hash, push~> ...           stage 0: scan filter | exchange      stage 1: exchange | group_by
+    scan ~range~> sort                                     stage 0: scan | store + sample       stage 1: blocks | exchange        stage 2: exchange | sort
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from hpcflow.ir.dag import Dag, Edge, Vertex
+from hpcflow.ir.operators.concat import Cache, Collect, Concat, Keep, ReadCache
+from hpcflow.ir.operators.from_memory import FromMemory
+from hpcflow.ir.operators.sink import Sink
+from hpcflow.ir.operators.source import Source
+from hpcflow.ir.properties import DataFlow, DataStore, EdgeProperties, Pattern, Persistence, VertexProperties
+from hpcflow.plan.physical import (
+    BlocksLeaf,
+    BroadcastLeaf,
+    DriverLeaf,
+    ExchangeLeaf,
+    ExchangeOutput,
+    ExchangePlan,
+    Leaf,
+    Node,
+    Output,
+    PhysicalPlan,
+    SinkOutput,
+    SourceLeaf,
+    Stage,
+    StoreOutput,
+)
+
+
+def split_stages(dag: Dag, default_partitions: int) -> PhysicalPlan:
+    """The physical plan of `dag`; `default_partitions` where a shuffle does not say."""
+    return _Splitter(dag, default_partitions).run()
+
+
+def edge_name(edge: Edge) -> str:
+    """The name of an edge in plans, events and block keys."""
+    return f"e{edge.source}-{edge.target}.{edge.index}"
+
+
+def is_fused(dag: Dag, edge: Edge) -> bool:
+    """Whether rows go from the one operator straight to the other within a task."""
+    source, target = dag.vertices[edge.source], dag.vertices[edge.target]
+    return (
+        edge.properties.pattern is Pattern.ONE_TO_ONE
+        and len(dag.outputs(edge.source)) == 1
+        and not isinstance(source.operator, Cache)
+        and not target.operator.needs_positions
+        and edge.properties.data_store is DataStore.MEMORY
+        and edge.properties.persistence is Persistence.DISCARD
+    )
+
+
+@dataclass
+class _Splitter:
+    dag: Dag
+    default_partitions: int
+    stages: list[Stage] = field(default_factory=list)
+    exchanges: dict[str, ExchangePlan] = field(default_factory=dict)
+    stage_of: dict[int, int] = field(default_factory=dict)
+    """Vertex -> stage of which it is the root."""
+
+    def run(self) -> PhysicalPlan:
+        results: dict[int, str] = {}
+        ends: dict[int, int] = {}
+        for vertex in self.dag.topological():
+            outputs = self.dag.outputs(vertex.id)
+            if isinstance(vertex.operator, Collect):
+                results[vertex.id] = edge_name(self.dag.inputs(vertex.id)[0])
+            elif not (len(outputs) == 1 and is_fused(self.dag, outputs[0])):
+                self._add_stage(vertex)
+                if isinstance(vertex.operator, Sink | Keep) or not outputs:
+                    ends[vertex.id] = self.stage_of[vertex.id]
+        return PhysicalPlan(self.dag, tuple(self.stages), self.exchanges, results, ends)
+
+    def _add_stage(self, vertex: Vertex) -> None:
+        root, depends, properties, labels, positions = self._tree(vertex)
+        outputs: list[Output] = []
+        pulls: list[Edge] = []
+        id = len(self.stages)
+        self.stage_of[vertex.id] = id
+        edges = self.dag.outputs(vertex.id)
+        for edge in edges:
+            if not edge.properties.pattern.moves_rows:
+                continue
+            if self._waits_for_sizes(edge):
+                pulls.append(edge)
+            else:
+                self._plan_exchange(edge, id)
+                outputs.append(ExchangeOutput(edge_name(edge)))
+        if isinstance(vertex.operator, Sink):
+            outputs.append(SinkOutput(vertex.id))
+        elif isinstance(vertex.operator, Cache):
+            outputs.append(StoreOutput(cache=vertex.operator.key))
+        elif any(not edge.properties.pattern.moves_rows for edge in edges) and not pulls:
+            outputs.append(StoreOutput())
+        for edge in pulls:
+            statistic = "sample" if edge.properties.pattern is Pattern.RANGE_SHUFFLE else "histogram" if edge.properties.pattern is Pattern.HASH_SHUFFLE else "none"
+            cache = vertex.operator.key if isinstance(vertex.operator, Cache) else None
+            outputs.append(StoreOutput(cache=cache, statistic=statistic, edge=edge_name(edge)))  # type: ignore[arg-type]
+        if len([o for o in outputs if isinstance(o, StoreOutput) and o.cache is not None]) > 1:  # the plain one is covered by those with a statistic
+            outputs = [o for o in outputs if not (isinstance(o, StoreOutput) and o.edge is None)]
+        self.stages.append(Stage(id, root, tuple(outputs), tuple(sorted(set(depends))), properties, " > ".join(labels), positions))
+        for edge in pulls:
+            self._plan_exchange(edge, len(self.stages))
+            leaf = self._blocks_of(vertex)
+            label = f"partition by {edge.properties.pattern.value.split()[0]}"
+            self.stages.append(Stage(len(self.stages), leaf, (ExchangeOutput(edge_name(edge)),), (id,), VertexProperties(), label))
+
+    def _blocks_of(self, vertex: Vertex) -> BlocksLeaf:
+        return BlocksLeaf(stage=self.stage_of[vertex.id])
+
+    def _waits_for_sizes(self, edge: Edge) -> bool:
+        return edge.properties.pattern is Pattern.RANGE_SHUFFLE or (edge.properties.pattern is Pattern.HASH_SHUFFLE and edge.properties.data_flow is DataFlow.PULL)
+
+    def _plan_exchange(self, edge: Edge, producer: int) -> None:
+        properties = edge.properties
+        count = properties.partition_count or self.default_partitions
+        partitions = count if properties.pattern.is_shuffle else 1
+        to_driver = isinstance(self.dag.vertices[edge.target].operator, Collect)
+        name = edge_name(edge)
+        self.exchanges[name] = ExchangePlan(name, properties, self.dag.vertices[edge.source].schema, partitions, to_driver, producer)
+
+    def _tree(self, vertex: Vertex) -> tuple[Node | Leaf, list[int], VertexProperties, list[str], bool]:
+        """The fused tree below `vertex`, the stages it depends on, its properties, the names of its operators from the source on."""
+        operator = vertex.operator
+        properties = vertex.properties
+        if isinstance(operator, FromMemory):
+            name = f"e{vertex.id}-driver"
+            self.exchanges[name] = ExchangePlan(name, EdgeProperties(pattern=Pattern.ROUND_ROBIN), vertex.schema, 0, False, -1)
+            return DriverLeaf(vertex.id, name), [], properties, [operator.name], False
+        if isinstance(operator, Source):
+            return SourceLeaf(vertex.id), [], properties, [operator.name], False
+        if isinstance(operator, ReadCache):
+            return BlocksLeaf(cache=operator.key), [], properties, [operator.name], False
+        children: list[Node | Leaf] = []
+        depends: list[int] = []
+        labels: list[str] = []
+        positions = operator.needs_positions
+        for edge in self.dag.inputs(vertex.id):
+            child, needs, below, names, child_positions = self._input(edge)
+            children.append(child)
+            depends += needs
+            labels += names
+            positions = positions or child_positions
+            properties = _stricter(properties, below)
+        labels.append(operator.name)
+        return Node(vertex.id, tuple(children)), depends, properties, labels, positions
+
+    def _input(self, edge: Edge) -> tuple[Node | Leaf, list[int], VertexProperties, list[str], bool]:
+        source = self.dag.vertices[edge.source]
+        if is_fused(self.dag, edge):
+            return self._tree(source)
+        name = edge_name(edge)
+        if not edge.properties.pattern.moves_rows:
+            return self._blocks_of(source), [self.stage_of[source.id]], VertexProperties(), [], False
+        leaf: Leaf = BroadcastLeaf(name) if edge.properties.pattern is Pattern.BROADCAST else ExchangeLeaf(name)
+        return leaf, [self.exchanges[name].producer], VertexProperties(), [], False
+
+
+def _stricter(a: VertexProperties, b: VertexProperties) -> VertexProperties:
+    """The properties of a stage whose operators have `a` and `b`."""
+
+    def both(x: int | None, y: int | None, pick: Callable[[int, int], int]) -> int | None:
+        return pick(x, y) if x is not None and y is not None else x if y is None else y
+
+    placement = a.placement if b.placement is None else b.placement if a.placement is None else tuple(w for w in a.placement if w in b.placement)
+    return replace(
+        a, parallelism=both(a.parallelism, b.parallelism, max), slots=max(a.slots, b.slots), memory_bytes=both(a.memory_bytes, b.memory_bytes, max), placement=placement
+    )
+
+
+__all__ = ["Concat", "edge_name", "is_fused", "split_stages"]

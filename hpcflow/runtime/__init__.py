@@ -1,0 +1,1 @@
+"""Master, workers, task threads, block store: what runs a physical plan."""

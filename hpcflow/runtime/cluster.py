@@ -1,0 +1,248 @@
+"""The ranks of a job: engines, the master, the workers, in this process and in others.
+
+    in-process     one process; rank 0 is the master, ranks 1..W are workers, all threads of it
+    MPI            one process a rank; rank 0 is the driver's; ranks > 0 serve all sessions of the driver, then end
+
+Invariant: a process initializes MPI at most once, on its engine thread; a worker process never returns from its first Session.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+from hpcflow.comm.base import Comm
+from hpcflow.comm.engine import Engine
+from hpcflow.comm.in_process import open_group
+from hpcflow.comm.watchdog import install_excepthooks
+from hpcflow.config import SessionConfig
+from hpcflow.errors import ConfigError, WorkerLostError
+from hpcflow.events.log import EventLog
+from hpcflow.native import ArenaPool
+from hpcflow.runtime.block_store import BlockStore
+from hpcflow.runtime.file_systems import default_scratch
+from hpcflow.runtime.master import Master
+from hpcflow.runtime.memory import MemoryBudget
+from hpcflow.runtime.memory_limits import default_limit_bytes
+from hpcflow.runtime.messages import TO_WORKER, decode, encode
+from hpcflow.runtime.worker import Worker
+from hpcflow.shuffle.exchange import ExchangeService
+
+HELLO_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True)
+class StartSession:
+    """Driver -> worker process: serve a session with this configuration."""
+
+    config: SessionConfig
+    number: int
+    workers_on_node: int
+
+
+@dataclass(frozen=True)
+class Goodbye:
+    """Driver -> worker process: the driver's program has ended."""
+
+
+class Cluster:
+    """What a session holds of its ranks; `close` lets go of them."""
+
+    def __init__(self, master: Master, close: Callable[[], None]) -> None:
+        self.master = master
+        self._close: Callable[[], None] | None = close
+
+    def close(self) -> None:
+        """End the session's workers (threads) or let the worker processes wait for the next session. Twice is fine."""
+        close, self._close = self._close, None
+        if close is not None:
+            close()
+
+
+# -- in-process -------------------------------------------------------------------------------------------------------------------------------------
+
+
+def start_in_process(config: SessionConfig, events: EventLog) -> Cluster:
+    """Workers as threads of this process; they share its Polars pool."""
+    workers = config.workers or 1
+    comms = open_group(workers + 1)
+    pool = ArenaPool()
+    engines = [Engine(_opener(comm), allocate=pool.acquire) for comm in comms]
+    starters = [threading.Thread(target=engine.start) for engine in engines]
+    for thread in starters:
+        thread.start()
+    for thread in starters:
+        thread.join()
+    stores = [make_store(config, workers, pool) for engine in engines]
+    services = [ExchangeService(engine, pool, store) for engine, store in zip(engines, stores, strict=True)]
+    master = Master(engines[0], services[0], pool, tuple(range(1, workers + 1)), config, events)
+    threads = []
+    for number in range(workers):
+        worker = Worker(engines[number + 1], services[number + 1], stores[number + 1], 0, number, config, queue.SimpleQueue())
+        threads.append(threading.Thread(target=worker.serve, name=f"hpcflow-worker-{number}", daemon=True))
+        threads[-1].start()
+
+    def close() -> None:
+        master.shutdown()
+        for thread in threads:
+            thread.join(STOP_TIMEOUT_S)
+        stoppers = [threading.Thread(target=engine.stop, args=(STOP_TIMEOUT_S,)) for engine in engines]
+        for thread in stoppers:
+            thread.start()
+        for thread in stoppers:
+            thread.join()
+        for store in stores:
+            store.close()
+
+    cluster = Cluster(master, close)
+    try:
+        master.wait_for_workers(HELLO_TIMEOUT_S)
+    except BaseException:
+        cluster.close()
+        raise
+    return cluster
+
+
+def _opener(comm: Comm) -> Callable[[], Comm]:
+    return lambda: comm
+
+
+def make_store(config: SessionConfig, workers_on_node: int, pool: ArenaPool) -> BlockStore:
+    """The block store of one worker, with its share of the memory."""
+    limit = config.memory_budget or default_limit_bytes(workers_on_node)
+    scratch = config.scratch or default_scratch(os.environ)
+    return BlockStore(MemoryBudget(limit), scratch, compression=config.spill_compression, pool=pool)  # type: ignore[arg-type]
+
+
+# -- MPI --------------------------------------------------------------------------------------------------------------------------------------------
+
+
+class _Process:
+    """This process's place in an MPI world: made once."""
+
+    instance: _Process | None = None
+
+    def __init__(self, communicator: Any) -> None:
+        from hpcflow.comm.mpi import open_mpi
+
+        sys.setswitchinterval(5e-4)
+        self.pool = ArenaPool()
+        self.engine = Engine(lambda: open_mpi(communicator), allocate=self.pool.acquire)
+        self.engine.start()
+        self.sessions = 0
+        self.open_session = False
+        if self.engine.rank == 0:
+            atexit.register(self._end_world)
+
+    @classmethod
+    def get(cls, communicator: Any) -> _Process:
+        if cls.instance is None:
+            cls.instance = cls(communicator)
+        return cls.instance
+
+    def _end_world(self) -> None:
+        if self.engine.error is None:
+            for rank in range(1, self.engine.size):
+                self.engine.send(rank, TO_WORKER, encode(Goodbye()))
+        self.engine.stop(STOP_TIMEOUT_S)
+
+
+def start_mpi(config: SessionConfig, events: EventLog) -> Cluster | None:
+    """Master on rank 0, workers on the other ranks. On a worker rank this serves until the driver's program ends, then ends the process.
+
+    None: the world has one rank; the caller starts in-process workers.
+    """
+    process = _Process.get(config.comm)
+    engine = process.engine
+    if engine.size == 1:
+        return None
+    if engine.rank > 0:
+        serve_process(process)
+    if process.open_session:
+        raise ConfigError("this program has a session open already; close it before opening another (use `with hf.Session() as s:`)")
+    if config.workers not in (None, _worker_count(engine.size, config)):
+        raise ConfigError(
+            f"workers={config.workers} was asked for ({config.where('workers')}), and this MPI world of {engine.size} ranks has {_worker_count(engine.size, config)}; "
+            f"leave workers out, or start with -n {(config.workers or 0) + (config.master == 'dedicated')}"
+        )
+    return _start_master(process, config, events)
+
+
+def _worker_count(ranks: int, config: SessionConfig) -> int:
+    return ranks if config.master == "shared" else ranks - 1
+
+
+def _start_master(process: _Process, config: SessionConfig, events: EventLog) -> Cluster:
+    engine = process.engine
+    process.sessions += 1
+    process.open_session = True
+    shared = config.master == "shared"
+    ranks = tuple(range(engine.size)) if shared else tuple(range(1, engine.size))
+    plain = replace(config, comm=None, policy="default", launch=None)
+    workers_on_node = max(1, int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") or os.environ.get("MPI_LOCALNRANKS") or engine.size) - (not shared))
+    store = make_store(config, workers_on_node, process.pool)
+    service = ExchangeService(engine, process.pool, store)
+    master = Master(engine, service, process.pool, ranks, config, events)
+    start = encode(StartSession(plain, process.sessions, workers_on_node))
+    for rank in range(1, engine.size):
+        engine.send(rank, TO_WORKER, start)
+    own: threading.Thread | None = None
+    if shared:
+        worker = Worker(engine, service, store, 0, 0, config, queue.SimpleQueue())
+        own = threading.Thread(target=worker.serve, name="hpcflow-worker-0", daemon=True)
+        own.start()
+
+    def close() -> None:
+        process.open_session = False
+        master.shutdown()
+        if own is not None:
+            own.join(STOP_TIMEOUT_S)
+        store.close()
+
+    cluster = Cluster(master, close)
+    try:
+        master.wait_for_workers(HELLO_TIMEOUT_S)
+    except BaseException:
+        cluster.close()
+        raise
+    return cluster
+
+
+def serve_process(process: _Process) -> NoReturn:
+    """The life of a worker process: serve session after session, then end without running the rest of the user's program."""
+    install_excepthooks()
+    serve_sessions(process.engine, process.pool)
+    process.engine.stop(STOP_TIMEOUT_S)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def serve_sessions(engine: Engine, pool: ArenaPool) -> None:
+    """Serve the sessions of the driver on rank 0 until it says Goodbye."""
+    inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    engine.subscribe(TO_WORKER, lambda source, buffer: inbox.put(decode(buffer)))
+    while True:
+        try:
+            message = inbox.get(timeout=1.0)
+        except queue.Empty:
+            if engine.error is not None:
+                raise WorkerLostError(f"the engine of rank {engine.rank} failed: {engine.error}") from engine.error
+            continue
+        if isinstance(message, Goodbye):
+            return
+        if isinstance(message, StartSession):
+            store = make_store(message.config, message.workers_on_node, pool)
+            service = ExchangeService(engine, pool, store)
+            number = engine.rank if message.config.master == "shared" else engine.rank - 1
+            try:
+                Worker(engine, service, store, 0, number, message.config, inbox, subscribe=False).serve()
+            finally:
+                store.close()

@@ -1,0 +1,118 @@
+"""The master: one per job, on rank 0. It knows the workers, numbers the exchange steps and runs actions.
+
+Invariant: rows pass through it only for results to the driver and sources that the driver holds. Several actions may run at once, each on its caller's thread;
+exchange steps of all of them come from one sequence and are opened on every worker in that order.
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+import time
+from typing import Any
+
+from hpcflow.comm.engine import Engine
+from hpcflow.config import SessionConfig
+from hpcflow.errors import LaunchError, WorkerLostError
+from hpcflow.events.log import EventLog
+from hpcflow.native import ArenaPool
+from hpcflow.plan.physical import PhysicalPlan
+from hpcflow.runtime.action import ActionResult, ActionRun
+from hpcflow.runtime.messages import TO_MASTER, TO_WORKER, DropBlocks, Hello, Shutdown, decode, encode, own_versions
+from hpcflow.runtime.task_making import StoredBlock
+from hpcflow.shuffle.exchange import ExchangeService
+
+
+_steps = itertools.count(1)
+_actions = itertools.count(1)
+# One sequence for all sessions of a process: what is late for an ended session can never be taken for another's.
+
+
+class Master:
+    """Runs physical plans on the workers that an engine reaches."""
+
+    def __init__(self, engine: Engine, exchanges: ExchangeService, pool: ArenaPool, worker_ranks: tuple[int, ...], config: SessionConfig, events: EventLog) -> None:
+        self.engine = engine
+        self.exchanges = exchanges
+        self.pool = pool
+        self.worker_ranks = worker_ranks
+        self.config = config
+        self.events = events
+        self.hellos: dict[int, Hello] = {}
+        self.caches: dict[str, tuple[StoredBlock, ...]] = {}
+        """Cached dataset -> its blocks, in order."""
+        self.open_lock = threading.Lock()
+        """Held while a step is numbered and its opening is sent, so that all workers see steps in one order."""
+        self._running: dict[int, ActionRun] = {}
+        self._arrivals: queue.SimpleQueue[Hello] = queue.SimpleQueue()
+        self._lost: BaseException | None = None
+        engine.subscribe(TO_MASTER, self._receive)
+
+    def wait_for_workers(self, timeout_s: float) -> None:
+        """Collect the Hello of every worker and compare versions. Raises LaunchError or WorkerLostError."""
+        deadline = time.monotonic() + timeout_s
+        while len(self.hellos) < len(self.worker_ranks):
+            try:
+                hello = self._arrivals.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                missing = sorted(set(self.worker_ranks) - set(self.hellos))
+                raise WorkerLostError(f"no sign of life from ranks {missing} within {timeout_s:.0f} s; is every rank running this program?") from None
+            self.hellos[hello.rank] = hello
+            theirs, ours = dict(hello.versions), dict(own_versions())
+            different = [f"{name} {theirs.get(name)} there, {version} here" for name, version in ours.items() if theirs.get(name) != version]
+            if different:
+                raise LaunchError(f"rank {hello.rank} on {hello.host} has other versions: {'; '.join(different)}. Install the same environment on every node")
+
+    def run(self, plan: PhysicalPlan, name: str) -> ActionResult:
+        """Run `plan` to its end. Raises what failed first; the session stays usable after task failures."""
+        if self._lost is not None:
+            raise WorkerLostError(f"this session has lost a worker and cannot run more actions: {self._lost}")
+        action = ActionRun(self, next(_actions), plan, name)
+        self._running[action.id] = action
+        self.engine.set_active(True)
+        try:
+            return action.run()
+        finally:
+            del self._running[action.id]
+            if not self._running:
+                self.engine.set_active(False)
+
+    def next_step(self) -> int:
+        """The number of the next exchange step; call with `open_lock` held."""
+        return next(_steps)
+
+    def send(self, rank: int, message: Any) -> int:
+        """Send a message to one worker; returns its size in bytes."""
+        payload = encode(message)
+        self.engine.send(rank, TO_WORKER, payload)
+        return len(payload)
+
+    def broadcast(self, message: Any) -> None:
+        """Send a message to all workers."""
+        payload = encode(message)
+        for rank in self.worker_ranks:
+            self.engine.send(rank, TO_WORKER, payload)
+
+    def unpersist(self, key: str) -> None:
+        """Free a cached dataset."""
+        if self.caches.pop(key, None) is not None:
+            self.broadcast(DropBlocks(("cache", key)))
+
+    def lose(self, error: BaseException) -> None:
+        """Tell every action that a worker is gone (any thread)."""
+        self._lost = error
+        for action in list(self._running.values()):
+            action.inbox.put(error)
+
+    def shutdown(self) -> None:
+        """Let the workers leave `serve`."""
+        if self.engine.error is None:
+            self.broadcast(Shutdown())
+
+    def _receive(self, source: int, buffer: Any) -> None:
+        message = decode(buffer)
+        if isinstance(message, Hello):
+            self._arrivals.put(message)
+        elif (action := self._running.get(message.action)) is not None:
+            action.inbox.put(message)

@@ -1,0 +1,227 @@
+"""What master and workers say to each other: frozen dataclasses, pickled, within one job's own ranks only.
+
+Invariant: messages of one pair of ranks arrive in order. Per stage there are a few messages for each worker, none for each pair of partitions.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from hpcflow.plan.physical import TaskSpec
+from hpcflow.shuffle.exchange import ExchangeSpec
+
+TO_WORKER = 1
+"""Tag of messages from the master."""
+TO_MASTER = 3
+"""Tag of messages to the master."""
+
+
+# master -> worker
+
+
+@dataclass(frozen=True)
+class LoadPlan:
+    """The compiled plan; the worker checks `sha256` before it unpickles."""
+
+    action: int
+    sha256: str
+    blob: bytes
+
+
+@dataclass(frozen=True)
+class OpenExchange:
+    """Enter exchange step `spec.step`, the rows of edge `edge`. Steps are opened in the order of these messages."""
+
+    action: int
+    edge: str
+    spec: ExchangeSpec
+    splitters: Any = None
+    """Range shuffle: (splitters DataFrame, their positions)."""
+
+
+@dataclass(frozen=True)
+class RunTasks:
+    """A TaskGroup."""
+
+    action: int
+    tasks: tuple[TaskSpec, ...]
+
+
+@dataclass(frozen=True)
+class GiveBackTasks:
+    """Return up to `count` source tasks of `stage` that have not started."""
+
+    action: int
+    stage: int
+    count: int
+
+
+@dataclass(frozen=True)
+class FinishInserts:
+    """All tasks that insert into this exchange have ended, everywhere."""
+
+    action: int
+    edge: str
+
+
+@dataclass(frozen=True)
+class CloseExchange:
+    """No task will read the exchange again."""
+
+    action: int
+    edge: str
+
+
+@dataclass(frozen=True)
+class DropBlocks:
+    """Blocks whose keys start with `prefix` are no longer needed."""
+
+    prefix: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class AbortAction:
+    """Drop the tasks and exchanges of an action, then say ActionEnded."""
+
+    action: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class EndAction:
+    """The action is complete; forget its plan and blocks, then say ActionEnded."""
+
+    action: int
+
+
+@dataclass(frozen=True)
+class Shutdown:
+    """The driver is done; leave `serve`."""
+
+
+# worker -> master
+
+
+@dataclass(frozen=True)
+class Hello:
+    """A worker is there, with what must agree."""
+
+    rank: int
+    host: str
+    pid: int
+    versions: tuple[tuple[str, str], ...]
+    cores: int
+    polars_threads: int
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """A task that ended well."""
+
+    stage: int
+    index: int
+    rows: int
+    size_bytes: int
+    seconds: float
+    wait_s: float = 0.0
+    rows_in: int = 0
+    block: tuple[Any, ...] | None = None
+    """Key of the stored block, if any."""
+    sample: Any = None
+    """(sort keys DataFrame, positions, rows) of a range shuffle."""
+    histogram: Any = None
+    """Bytes of each hash partition of the stored block."""
+    sink_parts: tuple[Any, ...] = ()
+    peak_memory_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class TasksDone:
+    """Completions of one worker, batched."""
+
+    action: int
+    rank: int
+    results: tuple[TaskResult, ...]
+
+
+@dataclass(frozen=True)
+class TaskFailed:
+    """A task that raised. `error` is an HpcflowError or None; the texts are always there."""
+
+    action: int
+    rank: int
+    host: str
+    stage: int
+    index: int
+    operator: str
+    message: str
+    remote_traceback: str
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True)
+class WorkerFailed:
+    """A worker could not do what a message said (bad plan hash, full scratch directory)."""
+
+    action: int
+    rank: int
+    host: str
+    message: str
+    remote_traceback: str
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True)
+class TasksReturned:
+    """Answer to GiveBackTasks."""
+
+    action: int
+    rank: int
+    stage: int
+    tasks: tuple[TaskSpec, ...]
+
+
+@dataclass(frozen=True)
+class ExchangeDone:
+    """All rows for this rank have arrived."""
+
+    action: int
+    edge: str
+    rank: int
+    sizes: dict[int, tuple[int, int]]
+    """Owned partition -> (rows, bytes)."""
+    stats: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ActionEnded:
+    """The worker has let go of the action."""
+
+    action: int
+    rank: int
+    peak_memory_bytes: int = 0
+
+
+def encode(message: Any) -> bytes:
+    """A message as bytes."""
+    return pickle.dumps(message, protocol=5)
+
+
+def decode(payload: Any) -> Any:
+    """The message in these bytes, which come from a rank of the same job."""
+    return pickle.loads(payload)
+
+
+def own_versions() -> tuple[tuple[str, str], ...]:
+    """What must agree between master and workers."""
+    import platform
+
+    import pyarrow as pa
+
+    import hpcflow
+
+    return (("hpcflow", hpcflow.__version__), ("Python", platform.python_version()), ("polars", pl.__version__), ("pyarrow", pa.__version__))

@@ -1,0 +1,48 @@
+"""Turn a task's description and the plan into rows: the fused operators of a stage as one LazyFrame.
+
+Invariant: `evaluate` only reads; where rows come from is behind `read(leaf, ref)`, so that it can be tested without a runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import polars as pl
+
+from hpcflow.ir.operators.base import TaskInfo
+from hpcflow.ir.operators.concat import Concat
+from hpcflow.plan.physical import BroadcastLeaf, Leaf, LeafRef, Node, PhysicalPlan, Stage, TaskSpec
+
+
+@dataclass
+class OperatorTrace:
+    """The operator that is being built or run, for the error message."""
+
+    name: str = ""
+
+
+def evaluate(plan: PhysicalPlan, stage: Stage, task: TaskSpec, info: TaskInfo, read: Callable[[Leaf, LeafRef | None], pl.LazyFrame], trace: OperatorTrace) -> pl.LazyFrame:
+    """The rows of one task, lazily."""
+    refs = dict(task.reads)
+
+    def build(item: Node | Leaf) -> pl.LazyFrame | None:
+        if not isinstance(item, Node):
+            if item in refs:
+                trace.name = stage.label.split(" > ")[0]
+                return read(item, refs[item])
+            return read(item, None) if isinstance(item, BroadcastLeaf) else None
+        inputs = [build(child) for child in item.children]
+        vertex = plan.dag.vertices[item.vertex]
+        trace.name = str(vertex)
+        if isinstance(vertex.operator, Concat):
+            present = [frame for frame in inputs if frame is not None]
+            return present[0] if present else None
+        if any(frame is None for frame in inputs):
+            return None
+        return vertex.operator.apply(tuple(frame for frame in inputs if frame is not None), info)
+
+    result = build(stage.root)
+    if result is None:
+        raise RuntimeError(f"task {task.index} of stage {stage.id} ({stage.label}) reads nothing")
+    return result

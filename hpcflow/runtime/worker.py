@@ -1,0 +1,403 @@
+"""A worker: serves the master's messages and runs tasks on its task threads.
+
+Invariant: `serve` runs on one thread and never blocks on a task; tasks run on `threads` threads of their own, of which at most `polars_slots` compute in Polars at a
+time while others pack or wait; a task's failure is one message to the master and leaves the worker as it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import queue
+import socket
+import threading
+import time
+import traceback
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import polars as pl
+
+from hpcflow.comm.engine import Engine
+from hpcflow.config import SessionConfig
+from hpcflow.errors import ActionCancelledError, HpcflowError
+from hpcflow.ir.operators.base import TaskInfo
+from hpcflow.ir.operators.sink import Sink
+from hpcflow.ir.operators.source import Source
+from hpcflow.ir.properties import DataStore, Pattern, Persistence
+from hpcflow.plan.physical import (
+    BlockRef,
+    BlocksLeaf,
+    BroadcastLeaf,
+    DriverLeaf,
+    ExchangeLeaf,
+    ExchangeOutput,
+    Leaf,
+    LeafRef,
+    PartitionRun,
+    PhysicalPlan,
+    SinkOutput,
+    SourceLeaf,
+    SplitRef,
+    Stage,
+    StoreOutput,
+    TaskSpec,
+)
+from hpcflow.runtime import messages as m
+from hpcflow.runtime.block_store import BlockStore
+from hpcflow.runtime.partitioning import make_partitioner, sort_key_table
+from hpcflow.runtime.tasks import OperatorTrace, evaluate
+from hpcflow.shuffle.exchange import Exchange, ExchangeService, ExchangeStats
+from hpcflow.shuffle.partitioners import Partitioner, sample_keys
+
+TASK_POSITION_BITS = 40
+"""A row's place within a dataset is (task << 40) | row: at most 2**40 rows a task."""
+SAMPLE_ROWS = 2048
+"""Sort keys that one task samples for the splitters."""
+
+
+@dataclass
+class WorkerAction:
+    """What a worker holds of one action."""
+
+    id: int
+    plan: PhysicalPlan
+    stages: dict[int, Stage]
+    exchanges: dict[str, Exchange] = field(default_factory=dict)
+    partitioners: dict[str, Partitioner] = field(default_factory=dict)
+    steps: dict[str, int] = field(default_factory=dict)
+    queued: deque[TaskSpec] = field(default_factory=deque)
+    running: int = 0
+    ending: bool = False
+    cancelled: str | None = None
+    broadcasts: dict[str, pl.DataFrame] = field(default_factory=dict)
+    done: list[m.TaskResult] = field(default_factory=list)
+
+
+class Worker:
+    """One worker of a job."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        exchanges: ExchangeService,
+        store: BlockStore,
+        master_rank: int,
+        number: int,
+        config: SessionConfig,
+        inbox: queue.SimpleQueue[Any],
+        subscribe: bool = True,
+    ) -> None:
+        self.engine = engine
+        self.exchanges = exchanges
+        self.store = store
+        self.master_rank = master_rank
+        self.number = number
+        """0-based number among the workers."""
+        self.config = config
+        self.host = socket.gethostname()
+        self.inbox = inbox
+        """The master's messages; filled by this worker's subscription, or by its owner's when `subscribe` is False."""
+        self.slots = config.threads or 1
+        self._actions: dict[int, WorkerAction] = {}
+        self._lock = threading.Lock()
+        self._ready = threading.Condition(self._lock)
+        self._free_slots = self.slots
+        self._stopping = False
+        self._polars = threading.Semaphore(1)
+        self._threads = [threading.Thread(target=self._run_tasks, name=f"hpcflow-task-{i}", daemon=True) for i in range(self.slots)]
+        if subscribe:
+            engine.subscribe(m.TO_WORKER, self._receive)
+
+    def serve(self) -> None:
+        """Say hello, then serve until Shutdown or until the engine fails."""
+        for thread in self._threads:
+            thread.start()
+        self._send(
+            m.Hello(self.engine.rank, self.host, os.getpid(), m.own_versions(), len(os.sched_getaffinity(0)), pl.thread_pool_size())
+        )
+        try:
+            while True:
+                try:
+                    message = self.inbox.get(timeout=1.0)
+                except queue.Empty:
+                    if self.engine.error is not None:
+                        return
+                    continue
+                if isinstance(message, m.Shutdown):
+                    return
+                try:
+                    self._serve_one(message)
+                except BaseException as error:
+                    action = getattr(message, "action", 0)
+                    self._send(m.WorkerFailed(action, self.engine.rank, self.host, f"{type(error).__name__}: {error}", traceback.format_exc(), _portable(error)))
+        finally:
+            with self._ready:
+                self._stopping = True
+                self._ready.notify_all()
+            for thread in self._threads:
+                thread.join(timeout=10.0)
+
+    # -- messages -----------------------------------------------------------------------------------------------------------------------------------
+
+    def _receive(self, source: int, buffer: Any) -> None:
+        self.inbox.put(m.decode(buffer))
+
+    def _send(self, message: Any) -> None:
+        self.engine.send(self.master_rank, m.TO_MASTER, m.encode(message))
+
+    def _serve_one(self, message: Any) -> None:
+        if isinstance(message, m.LoadPlan):
+            self._load(message)
+        elif isinstance(message, m.OpenExchange):
+            self._open(message)
+        elif isinstance(message, m.RunTasks):
+            with self._ready:
+                self._actions[message.action].queued.extend(message.tasks)
+                self._ready.notify_all()
+        elif isinstance(message, m.GiveBackTasks):
+            self._give_back(message)
+        elif isinstance(message, m.FinishInserts):
+            exchange = self._actions[message.action].exchanges.get(message.edge)
+            if exchange is not None:
+                exchange.finish()
+        elif isinstance(message, m.CloseExchange):
+            self._close(self._actions[message.action], message.edge)
+        elif isinstance(message, m.DropBlocks):
+            self.store.remove_prefix(message.prefix)
+        elif isinstance(message, m.AbortAction | m.EndAction):
+            self._end(message)
+
+    def _load(self, message: m.LoadPlan) -> None:
+        if hashlib.sha256(message.blob).hexdigest() != message.sha256:
+            raise HpcflowError(f"the plan of action {message.action} was damaged on its way to rank {self.engine.rank}: its hash is not the one rank 0 computed")
+        self.engine.set_active(True)
+        plan: PhysicalPlan = cloudpickle.loads(message.blob)
+        with self._lock:
+            self._actions[message.action] = WorkerAction(message.action, plan, {stage.id: stage for stage in plan.stages})
+
+    def _open(self, message: m.OpenExchange) -> None:
+        action = self._actions[message.action]
+        exchange = self.exchanges.open(message.spec)
+        plan = action.plan.exchanges[message.edge]
+        action.exchanges[message.edge] = exchange
+        action.steps[message.edge] = message.spec.step
+        if plan.producer >= 0 and not message.spec.broadcast:
+            action.partitioners[message.edge] = make_partitioner(plan.properties, len(message.spec.owners), message.splitters)
+        if self.engine.rank in message.spec.owners:
+            exchange.when_complete(lambda: self._exchange_complete(action, message.edge, exchange))
+
+    def _exchange_complete(self, action: WorkerAction, edge: str, exchange: Exchange) -> None:
+        if action.cancelled is None:
+            self._send(m.ExchangeDone(action.id, edge, self.engine.rank, exchange.partition_sizes(), _stats(exchange.stats)))
+
+    def _give_back(self, message: m.GiveBackTasks) -> None:
+        action = self._actions[message.action]
+        returned: list[TaskSpec] = []
+        with self._lock:
+            kept: list[TaskSpec] = []
+            while action.queued:
+                task = action.queued.pop()
+                movable = task.stage == message.stage and len(returned) < message.count and all(isinstance(ref, SplitRef) for _, ref in task.reads)
+                (returned if movable else kept).append(task)
+            action.queued.extend(reversed(kept))
+        self._send(m.TasksReturned(action.id, self.engine.rank, message.stage, tuple(reversed(returned))))
+
+    def _close(self, action: WorkerAction, edge: str) -> None:
+        exchange = action.exchanges.pop(edge, None)
+        action.broadcasts.pop(edge, None)
+        if exchange is not None:
+            exchange.close()
+
+    def _end(self, message: m.AbortAction | m.EndAction) -> None:
+        """Let go of an action once none of its tasks runs; the last task ends it otherwise."""
+        with self._lock:
+            action = self._actions.get(message.action)
+            if action is not None:
+                action.ending = True
+                action.queued.clear()
+                if isinstance(message, m.AbortAction):
+                    action.cancelled = message.reason
+        if action is None:
+            self._send(m.ActionEnded(message.action, self.engine.rank))
+            return
+        if action.cancelled is not None:
+            for step in action.steps.values():
+                self.exchanges.abort(step, action.cancelled)
+        self._let_go(action)
+
+    def _let_go(self, action: WorkerAction) -> None:
+        with self._lock:
+            if not action.ending or action.running or self._actions.pop(action.id, None) is None:
+                return
+            last = not self._actions
+        for edge in list(action.exchanges):
+            self._close(action, edge)
+        self.store.remove_prefix(("action", action.id))
+        if last:
+            self.engine.set_active(False)
+        self._send(m.ActionEnded(action.id, self.engine.rank, self.store.budget.high_water_bytes))
+
+    # -- tasks --------------------------------------------------------------------------------------------------------------------------------------
+
+    def _run_tasks(self) -> None:
+        while True:
+            with self._ready:
+                while (found := self._next_task()) is None:
+                    if self._stopping:
+                        return
+                    self._ready.wait()
+                action, task, slots = found
+                action.running += 1
+                self._free_slots -= slots
+            try:
+                self._run_task(action, task)
+            finally:
+                with self._ready:
+                    action.running -= 1
+                    self._free_slots += slots
+                    self._ready.notify_all()
+                if action.ending:
+                    self._let_go(action)
+
+    def _next_task(self) -> tuple[WorkerAction, TaskSpec, int] | None:
+        for action in self._actions.values():
+            if action.queued and not action.ending:
+                slots = min(action.stages[action.queued[0].stage].properties.slots, self.slots)
+                if slots <= self._free_slots:
+                    return action, action.queued.popleft(), slots
+        return None
+
+    def _run_task(self, action: WorkerAction, task: TaskSpec) -> None:
+        stage = action.stages[task.stage]
+        trace = OperatorTrace()
+        try:
+            result = self._evaluate(action, stage, task, trace)
+        except BaseException as error:
+            if action.cancelled is None and not isinstance(error, ActionCancelledError):
+                text = f"{type(error).__name__}: {error}"
+                self._send(
+                    m.TaskFailed(action.id, self.engine.rank, self.host, stage.id, task.index, trace.name, text, traceback.format_exc(), _portable(error))
+                )
+            return
+        with self._lock:
+            action.done.append(result)
+            flush = not action.queued or len(action.done) >= 16
+            results, action.done = (tuple(action.done), []) if flush else ((), action.done)
+        if results:
+            self._send(m.TasksDone(action.id, self.engine.rank, results))
+
+    def _evaluate(self, action: WorkerAction, stage: Stage, task: TaskSpec, trace: OperatorTrace) -> m.TaskResult:
+        started = time.monotonic()
+        reservation = stage.properties.memory_bytes or 0
+        self.store.budget.reserve("tasks", reservation)
+        try:
+            info = TaskInfo(task.index, task.position_start, self.engine.rank, self.number, task.total_rows)
+            with self._polars:
+                lazy = evaluate(action.plan, stage, task, info, lambda leaf, ref: self._read(action, stage, leaf, ref), trace)
+                df = lazy.collect()
+            self._release_inputs(action, task)
+            result = self._output(action, stage, task, df, trace)
+        finally:
+            self.store.budget.release("tasks", reservation)
+        return m.TaskResult(
+            stage.id,
+            task.index,
+            df.height,
+            result.pop("size_bytes"),
+            time.monotonic() - started,
+            peak_memory_bytes=self.store.budget.high_water_bytes,
+            **result,
+        )
+
+    def _read(self, action: WorkerAction, stage: Stage, leaf: Leaf, ref: LeafRef | None) -> pl.LazyFrame:
+        if isinstance(leaf, SourceLeaf) and isinstance(ref, SplitRef):
+            source = action.plan.operator(leaf.vertex)
+            assert isinstance(source, Source)
+            return source.scan(ref.split)
+        if isinstance(leaf, BlocksLeaf) and isinstance(ref, BlockRef):
+            return self.store.get_table(ref.key).lazy()
+        if isinstance(leaf, ExchangeLeaf | DriverLeaf) and isinstance(ref, PartitionRun):
+            return action.exchanges[leaf.edge].extract(range(ref.start, ref.stop)).lazy()
+        assert isinstance(leaf, BroadcastLeaf)
+        with self._lock:
+            table = action.broadcasts.get(leaf.edge)
+        if table is None:
+            exchange = action.exchanges[leaf.edge]
+            table = exchange.extract(exchange.partition_sizes().keys())
+            with self._lock:
+                action.broadcasts[leaf.edge] = table
+        return table.lazy()
+
+    def _release_inputs(self, action: WorkerAction, task: TaskSpec) -> None:
+        for leaf, ref in task.reads:
+            if isinstance(leaf, ExchangeLeaf | DriverLeaf) and isinstance(ref, PartitionRun):
+                if action.plan.exchanges[leaf.edge].properties.persistence is Persistence.DISCARD:
+                    action.exchanges[leaf.edge].release(range(ref.start, ref.stop))
+
+    def _output(self, action: WorkerAction, stage: Stage, task: TaskSpec, df: pl.DataFrame, trace: OperatorTrace) -> dict[str, Any]:
+        result: dict[str, Any] = {"size_bytes": df.estimated_size()}
+        for output in stage.outputs:
+            if isinstance(output, ExchangeOutput):
+                trace.name = f"partition for {output.edge}"
+                self._insert(action, output.edge, task, df)
+            elif isinstance(output, StoreOutput):
+                result |= self._store(action, stage, task, output, df)
+            elif isinstance(output, SinkOutput):
+                sink = action.plan.operator(output.vertex)
+                assert isinstance(sink, Sink)
+                trace.name = sink.name
+                part = sink.write(df, task.index, task.attempt)
+                result["sink_parts"] = (*result.get("sink_parts", ()), part)
+        return result
+
+    def _insert(self, action: WorkerAction, edge: str, task: TaskSpec, df: pl.DataFrame) -> None:
+        exchange = action.exchanges[edge]
+        partitioner = action.partitioners.get(edge)
+        if partitioner is None:
+            exchange.insert_broadcast(df, task=task.index, attempt=task.attempt)
+        elif df.height:
+            ids = partitioner.partition_ids(df, task.index << TASK_POSITION_BITS)
+            exchange.insert(df, ids, task=task.index, attempt=task.attempt)
+
+    def _store(self, action: WorkerAction, stage: Stage, task: TaskSpec, output: StoreOutput, df: pl.DataFrame) -> dict[str, Any]:
+        key = ("cache", output.cache, task.index) if output.cache is not None else ("action", action.id, stage.id, task.index)
+        edges = action.plan.dag.outputs(stage.root.vertex) if hasattr(stage.root, "vertex") else ()
+        to_scratch = any(edge.properties.data_store is DataStore.SCRATCH for edge in edges)
+        self.store.put_table(key, df, "cache" if output.cache is not None else "blocks")
+        if to_scratch:
+            self.store.spill(key)
+        result: dict[str, Any] = {"block": key}
+        if output.statistic == "none" or output.edge is None:
+            return result
+        properties = action.plan.exchanges[output.edge].properties
+        if output.statistic == "sample":
+            expressions = tuple(k.expression for k in properties.order)
+            keys = sort_key_table(df, expressions)
+            result["sample"] = sample_keys(keys, keys.columns, SAMPLE_ROWS, task.index << TASK_POSITION_BITS, task.index)
+        elif output.statistic == "histogram" and properties.pattern is Pattern.HASH_SHUFFLE:
+            partitions = action.plan.exchanges[output.edge].partitions
+            ids = make_partitioner(properties, partitions).partition_ids(df, 0)
+            result["histogram"] = np.bincount(ids, minlength=partitions) * max(1, df.estimated_size() // max(df.height, 1))
+        return result
+
+
+def _stats(stats: ExchangeStats) -> dict[str, float]:
+    """The figures that go into the event log."""
+    left_out = ("rows_by_destination", "waiting_s")
+    return {name: value for name, value in dataclasses.asdict(stats).items() if name not in left_out}
+
+
+def _portable(error: BaseException) -> BaseException | None:
+    """The error itself where it can travel, else None (its text travels anyway)."""
+    import pickle
+
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return None
+    return error

@@ -1,0 +1,283 @@
+"""Session: the table of contents of the engine.
+
+    dataset -> dag -> optimized dag -> stages -> plan -> result
+
+`_execute` below is that line; each word is a layer of its own. Invariant: on a rank above 0 of an MPI world, `Session()` does not return: it serves the driver.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import polars as pl
+
+from hpcflow.api import building
+from hpcflow.api.dataset import GATHER, Dataset
+from hpcflow.compiler.policy import CompileContext, PassReport, optimize, resolve
+from hpcflow.config import SessionConfig, load_config
+from hpcflow.errors import ActionCancelledError, ConfigError, HpcflowError
+from hpcflow.events import records
+from hpcflow.events.log import EventLog
+from hpcflow.ir.dag import Dag, Vertex
+from hpcflow.ir.operators.concat import Collect
+from hpcflow.ir.operators.from_memory import FromMemory
+from hpcflow.ir.operators.range import Range
+from hpcflow.ir.operators.read_csv import ReadCsv
+from hpcflow.ir.operators.read_ipc import ReadIpc
+from hpcflow.ir.operators.read_parquet import ReadParquet
+from hpcflow.ir.operators.read_text import ReadText
+from hpcflow.ir.operators.source import Source
+from hpcflow.launch.launchers.environment import detect
+from hpcflow.plan.explain import explain
+from hpcflow.plan.physical import PhysicalPlan
+from hpcflow.plan.stages import split_stages
+from hpcflow.runtime.action import ActionResult
+from hpcflow.runtime.cluster import Cluster, start_in_process, start_mpi
+from hpcflow.runtime.progress import watch_progress
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What became of a program on its way to the workers."""
+
+    logical: Dag
+    optimized: Dag
+    passes: tuple[PassReport, ...]
+    plan: PhysicalPlan
+    seconds: float
+
+
+class Session:
+    """Workers to run datasets on: in-process ones, or the ranks of the MPI world the program was started in.
+
+    Args:
+        workers: number of workers; in-process default 1, under MPI given by the world.
+        threads: task threads of each worker (default 1: Polars uses the worker's cores).
+        memory_budget: bytes or "512MB", of one worker.
+        scratch: directories for what does not fit.
+        policy: compiler passes: "default", "none" or a `hpcflow.compiler.policy.Policy`.
+        master: "dedicated" (rank 0 only coordinates) or "shared" (rank 0 hosts a worker too).
+        comm: an mpi4py communicator to run on instead of the world.
+        launch: how to start ranks of its own.
+        event_log: path of a JSONL file.
+        config: path of a TOML file with a table [hpcflow].
+        options: engine tunables, see `hpcflow.config.SessionConfig`.
+    """
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        threads: int | None = None,
+        memory_budget: int | str | None = None,
+        scratch: Any = None,
+        policy: Any = None,
+        master: str | None = None,
+        comm: Any = None,
+        launch: Any = None,
+        event_log: Any = None,
+        config: Any = None,
+        **options: Any,
+    ) -> None:
+        given = {
+            "workers": workers,
+            "threads": threads,
+            "memory_budget": memory_budget,
+            "scratch": scratch,
+            "policy": policy,
+            "master": master,
+            "comm": comm,
+            "launch": launch,
+            "event_log": event_log,
+            "config": config,
+        }
+        self.config: SessionConfig = load_config(given | options)
+        if self.config.launch is not None:
+            raise ConfigError("Session(launch=...) is not there yet; start the program with mpirun, srun or `hpcflow run`")
+        self._policy = resolve(self.config.policy)
+        self.events = EventLog(self.config.event_log, job=f"{os.getpid():x}-{time.time_ns():x}")
+        self._started = time.monotonic()
+        self._actions = 0
+        self._cluster = self._start()
+        self._stop_progress = watch_progress(self.events, self.config.progress)
+        master_ = self._cluster.master
+        self.events.emit(
+            records.SessionStarted(
+                workers=self.workers,
+                ranks=master_.engine.size,
+                hosts=tuple(master_.hellos[r].host for r in sorted(master_.hellos)),
+                memory_budget_bytes=self.config.memory_budget or 0,
+                versions=master_.hellos[min(master_.hellos)].versions,
+            )
+        )
+        self._warn_of_oversubscription()
+
+    def _start(self) -> Cluster:
+        hint = detect(os.environ)
+        if self.config.comm is not None or hint.launched or hint.slurm_step_tasks not in (None, 1):
+            cluster = start_mpi(self.config, self.events)
+            if cluster is not None:
+                return cluster
+        return start_in_process(self.config, self.events)
+
+    def _warn_of_oversubscription(self) -> None:
+        hellos = self._cluster.master.hellos.values()
+        processes = {(h.host, h.pid): h for h in hellos}
+        for host in {h.host for h in hellos}:
+            here = [h for h in processes.values() if h.host == host]
+            threads, cores = sum(h.polars_threads for h in here), max(h.cores for h in here)
+            if len(here) > 1 and threads > max(cores, len(here)):
+                print(
+                    f"hpcflow: {len(here)} workers on {host} have {threads} Polars threads for {cores} cores; start with `hpcflow run`, or set POLARS_MAX_THREADS="
+                    f"{max(1, cores // len(here))}",
+                    file=sys.stderr,
+                )
+
+    # -- sources ------------------------------------------------------------------------------------------------------------------------------------
+
+    def read_parquet(self, source: Any, **options: Any) -> Dataset:
+        """Parquet files: a path, a list, a glob or a directory. Options are those of `polars.scan_parquet` that `ReadParquet.of` names."""
+        return self._source(ReadParquet.of(source, **options))
+
+    def read_csv(self, source: Any, **options: Any) -> Dataset:
+        """CSV files; data types are fixed once, here. Options are those of `polars.scan_csv` that `ReadCsv.of` names."""
+        return self._source(ReadCsv.of(source, **options))
+
+    def read_text(self, source: Any, **options: Any) -> Dataset:
+        """Text files: one row a line, column "text"."""
+        return self._source(ReadText.of(source, **options))
+
+    def read_ipc(self, source: Any, **options: Any) -> Dataset:
+        """Arrow IPC (Feather) files."""
+        return self._source(ReadIpc.of(source, **options))
+
+    def from_polars(self, df: Any) -> Dataset:
+        """A table of the driver, dealt out to the workers when it is used."""
+        return self._source(FromMemory.of(df.collect() if isinstance(df, pl.LazyFrame) else df))
+
+    def from_arrow(self, table: Any) -> Dataset:
+        """A pyarrow table (or anything with the Arrow C stream interface) of the driver."""
+        return self._source(FromMemory.of(table))
+
+    def from_pandas(self, df: Any) -> Dataset:
+        """A pandas DataFrame of the driver."""
+        return self._source(FromMemory.of(df))
+
+    def from_numpy(self, data: Any, schema: Any = None) -> Dataset:
+        """A NumPy array (2-D: one column a column) or a dict of 1-D arrays of the driver."""
+        return self._source(FromMemory.of(data, schema))
+
+    def from_items(self, items: Any, schema: Any = None) -> Dataset:
+        """A sequence of dicts, tuples or scalars of the driver."""
+        return self._source(FromMemory.of(items, schema))
+
+    def from_dict(self, data: Mapping[str, Any], schema: Any = None) -> Dataset:
+        """Columns of the driver."""
+        return self._source(FromMemory.of(pl.DataFrame(data, schema=schema)))
+
+    def range(self, start: int, end: int | None = None, step: int = 1, *, name: str = "value") -> Dataset:
+        """Integers from `start` to `end` (exclusive); with one argument from 0."""
+        return self._source(Range.of(0, start, step, name=name) if end is None else Range.of(start, end, step, name=name))
+
+    def _source(self, operator: Source) -> Dataset:
+        return Dataset(self, Vertex(operator, operator.schema))
+
+    # -- the line ------------------------------------------------------------------------------------------------------------------------------------
+
+    def _compile(self, sinks: list[Dataset]) -> Compiled:
+        started = time.perf_counter()
+        master = self._cluster.master
+        cached = {key: (sum(b.rows for b in blocks), sum(b.size_bytes for b in blocks)) for key, blocks in master.caches.items()}
+        hosts = {h.host for h in master.hellos.values()}
+        context = CompileContext(self.workers, self.config, len(hosts), cached)
+        logical = building.to_dag(sinks, cached)
+        optimized, passes = optimize(logical, self._policy, context)
+        plan = split_stages(optimized, context.default_partitions)
+        return Compiled(logical, optimized, passes, plan, time.perf_counter() - started)
+
+    def _execute(self, sinks: list[Dataset], name: str) -> tuple[Compiled, ActionResult]:
+        if self._cluster is None:
+            raise ConfigError("this session is closed; open another")
+        compiled = self._compile(sinks)
+        if os.environ.get("HPCFLOW_EXPLAIN_ONLY"):
+            print(explain(compiled.logical, compiled.optimized, compiled.passes, compiled.plan))
+            raise ActionCancelledError("HPCFLOW_EXPLAIN_ONLY is set: the plan was printed and nothing was run")
+        self._actions += 1
+        for report in compiled.passes:
+            self.events.emit(
+                records.PassRun(
+                    action=self._actions,
+                    name=report.name,
+                    seconds=report.seconds,
+                    changed=report.changed,
+                    skipped=report.skipped,
+                    vertices_before=report.vertices_before,
+                    vertices_after=report.vertices_after,
+                )
+            )
+        return compiled, self._cluster.master.run(compiled.plan, name)
+
+    # -- actions ------------------------------------------------------------------------------------------------------------------------------------
+
+    def _collect(self, datasets: list[Dataset]) -> list[pl.DataFrame]:
+        sinks = [d._then(Collect(), GATHER) for d in datasets]
+        _, result = self._execute(sinks, "collect")
+        return [result.tables[sink._vertex.id] for sink in sinks]
+
+    def _run_end(self, sink: Dataset, name: str) -> int:
+        _, result = self._execute([sink], name)
+        return result.rows[sink._vertex.id]
+
+    def _iter_batches(self, dataset: Dataset, rows: int) -> Iterator[pl.DataFrame]:
+        if rows < 1:
+            raise ConfigError(f"iter_batches: {rows} rows a batch; give at least 1")
+        cached = dataset.cache()
+        total = cached.count()
+        try:
+            for start in range(0, total, rows):
+                yield cached.slice(start, rows).collect()
+        finally:
+            cached.unpersist()
+
+    def _unpersist(self, key: str) -> None:
+        self._cluster.master.unpersist(key)
+
+    def _explain(self, sink: Dataset, passes: bool, analyze: bool, format: str) -> str:
+        if analyze:
+            compiled, result = self._execute([sink], "explain")
+            return explain(compiled.logical, compiled.optimized, compiled.passes, compiled.plan, passes=passes, result=result, format=format)
+        compiled = self._compile([sink])
+        return explain(compiled.logical, compiled.optimized, compiled.passes, compiled.plan, passes=passes, format=format)
+
+    # -- life ----------------------------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def workers(self) -> int:
+        """Number of workers."""
+        return len(self._cluster.master.worker_ranks)
+
+    def close(self) -> None:
+        """Free what the workers hold and end the session."""
+        cluster, self._cluster = self._cluster, None  # type: ignore[assignment]
+        if cluster is None:
+            return
+        self._stop_progress()
+        try:
+            cluster.close()
+        finally:
+            self.events.emit(records.SessionStopped(seconds=time.monotonic() - self._started, actions=self._actions))
+            self.events.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+__all__ = ["HpcflowError", "Session"]
