@@ -27,7 +27,7 @@ class Range(Source):
     step: int
 
     @classmethod
-    def of(cls, start: int, end: int | None = None, step: int = 1, *, column: str = "value", dtype: PolarsIntegerType = pl.Int64) -> Self:
+    def of(cls, start: int, end: int | None = None, step: int = 1, *, name: str = "value", dtype: PolarsIntegerType = pl.Int64) -> Self:
         """As Python's `range`: one argument is the end. SourceError for a step of 0, a non-integer dtype, or values that it cannot hold."""
         if end is None:
             start, end = 0, start
@@ -42,7 +42,7 @@ class Range(Source):
                 pl.Series([values[0], values[-1]], dtype=instance, strict=True)
             except (TypeError, OverflowError, pl.exceptions.PolarsError) as error:
                 raise SourceError(f"range: {values[0]} to {values[-1]} does not fit {instance}; choose a wider dtype") from error
-        return cls(pl.Schema({column: instance}), start, end, step)
+        return cls(pl.Schema({name: instance}), start, end, step)
 
     def statistics(self) -> SourceStatistics:
         rows = len(self._values())

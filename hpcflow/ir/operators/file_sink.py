@@ -1,0 +1,203 @@
+"""Sinks that write one file a task into a directory.
+
+    target/.part-00003.<run>.0.tmp   --commit-->   target/part-00003.parquet
+
+Invariant: files whose names do not start with "." are complete and of one run. With mode "overwrite" the old files are moved aside, the new ones
+renamed, and only then the old ones removed; a rename that fails puts everything back.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import uuid
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any, BinaryIO, ClassVar, Literal, Self
+
+import polars as pl
+
+from hpcflow.errors import SinkError
+from hpcflow.ir.operators.paths import is_remote
+from hpcflow.ir.operators.sink import Sink, SinkPart
+
+Mode = Literal["error", "overwrite", "ignore"]
+_MODES = ("error", "overwrite", "ignore")
+_OURS = re.compile(r"part-\d{5,}\.\w+(\.\w+)?$")
+
+
+@dataclass(frozen=True, eq=False)
+class FileSink(Sink):
+    """One file a task; a format says how a frame becomes bytes."""
+
+    suffix: ClassVar[str]
+    """Of the files, with its dot."""
+
+    directory: str
+    """Absolute."""
+    schema: pl.Schema
+    mode: Mode = "error"
+    options: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of Polars' writer."""
+    durable: bool = False
+    """Each file is flushed to the disk (fsync) before the commit."""
+    run: str = ""
+    """Tells this run's temporary files from others'."""
+    created: bool = False
+    """The directory was not there before: an abort removes it."""
+    is_skipped: bool = False
+
+    @classmethod
+    def _to(cls, path: str | os.PathLike[str], schema: pl.Schema, mode: str, durable: bool, options: dict[str, Any]) -> Self:
+        """Check the target, the options and the dtypes before anything runs; SinkError says what is in the way."""
+        if mode not in _MODES:
+            raise SinkError(f"mode {mode!r} is not one of {', '.join(map(repr, _MODES))}")
+        if is_remote(os.fspath(path)):
+            raise SinkError(f"{cls.name} writes to a directory that all ranks share, not to {os.fspath(path)}")
+        directory = os.path.abspath(os.path.expanduser(os.fspath(path)))
+        skipped = _check_target(directory, mode)
+        sink = cls(directory, schema, mode, options, durable, uuid.uuid4().hex[:12], not os.path.isdir(directory), skipped)  # type: ignore[arg-type]
+        try:
+            sink.write_frame(pl.DataFrame(schema=schema), BytesIO())
+        except Exception as error:
+            raise SinkError(f"{cls.name} cannot write these columns or options: {error}") from error
+        return sink
+
+    @abstractmethod
+    def write_frame(self, df: pl.DataFrame, file: BinaryIO) -> None:
+        """The whole content of one file."""
+
+    def write(self, df: pl.DataFrame, task_index: int, attempt: int) -> SinkPart:
+        if self.is_skipped or df.height == 0:
+            return SinkPart(task_index, attempt, 0, 0, None, None)
+        temporary = os.path.join(self.directory, f".part-{task_index:05}.{self.run}.{attempt}.tmp")
+        size = self._write_file(df, temporary)
+        return SinkPart(task_index, attempt, df.height, size, temporary, self._final(task_index))
+
+    def commit(self, parts: Sequence[SinkPart]) -> None:
+        if self.is_skipped:
+            return
+        moves = [(part.temporary, part.final) for part in parts if part.temporary is not None and part.final is not None]
+        done: list[tuple[str, str]] = []
+        try:
+            if not moves:  # no rows at all: one empty file keeps the schema
+                empty = os.path.join(self.directory, f".part-00000.{self.run}.0.tmp")
+                self._write_file(pl.DataFrame(schema=self.schema), empty)
+                moves = [(empty, self._final(0))]
+            _check_visible(moves)
+            old = [os.path.join(self.directory, name) for name in sorted(os.listdir(self.directory)) if _OURS.match(name)]
+            if old and self.mode == "error":
+                raise SinkError(f"{self.directory} was empty when the action began, and now holds {os.path.basename(old[0])!r}; nothing was written")
+            aside = [(name, os.path.join(self.directory, f".old.{self.run}.{os.path.basename(name)}.tmp")) for name in old]
+            for source, target in [*aside, *moves]:
+                os.rename(source, target)
+                done.append((source, target))
+        except BaseException as error:
+            for source, target in reversed(done):
+                os.rename(target, source)
+            self.abort(parts)
+            if isinstance(error, OSError):
+                raise _worded(error, self.directory) from error
+            raise
+        self._remove_temporaries()
+
+    def abort(self, parts: Sequence[SinkPart]) -> None:
+        self._remove_temporaries()
+        if self.created:
+            try:
+                os.rmdir(self.directory)
+            except OSError:  # not there, or somebody else's files are in it
+                pass
+
+    def describe(self) -> str:
+        return f"{self.directory}/part-*{self.suffix}, mode {self.mode}"
+
+    def _final(self, task_index: int) -> str:
+        return os.path.join(self.directory, f"part-{task_index:05}{self.suffix}")
+
+    def _write_file(self, df: pl.DataFrame, path: str) -> int:
+        """Write one whole file; returns its size. Nothing stays when it fails."""
+        try:
+            os.makedirs(self.directory, exist_ok=True)
+            with open(path, "wb") as file:
+                self.write_frame(df, file)
+                file.flush()
+                if self.durable:
+                    os.fsync(file.fileno())
+                return file.tell()
+        except BaseException as error:
+            _remove(path)
+            if isinstance(error, OSError):
+                raise _worded(error, path) from error
+            if isinstance(error, pl.exceptions.PolarsError):
+                raise SinkError(f"cannot write {path}: {error}") from error
+            raise
+
+    def _remove_temporaries(self) -> None:
+        try:
+            names = os.listdir(self.directory)
+        except OSError:
+            return
+        for name in names:
+            if name.startswith(".") and f".{self.run}." in name and name.endswith(".tmp"):
+                _remove(os.path.join(self.directory, name))
+
+
+def _check_target(directory: str, mode: str) -> bool:
+    """Whether there is nothing to do; SinkError when the directory may not be written."""
+    if os.path.exists(directory) and not os.path.isdir(directory):
+        raise SinkError(f"{directory} is a file; give a directory, which will hold one file a task")
+    try:
+        there = sorted(name for name in os.listdir(directory) if not name.startswith((".", "_")))
+    except FileNotFoundError:
+        there = []
+    except OSError as error:
+        raise _worded(error, directory) from error
+    if there and mode == "ignore":
+        return True
+    if there and mode == "error":
+        raise SinkError(f"{directory} already holds {there[0]!r}; choose another directory, or mode='overwrite' or 'ignore'")
+    foreign = [name for name in there if not _OURS.match(name)]
+    if foreign:
+        raise SinkError(f"mode='overwrite' replaces only files named part-*, and {directory} holds {foreign[0]!r}; choose another directory")
+    _check_writable(directory)
+    return False
+
+
+def _check_writable(directory: str) -> None:
+    """SinkError when the nearest existing folder cannot be written to."""
+    folder = directory
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder):
+        raise SinkError(f"cannot make {directory}: {folder} is no directory")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SinkError(f"cannot write to {directory}: no permission in {folder}")
+
+
+def _check_visible(moves: Sequence[tuple[str, str]]) -> None:
+    for temporary, _ in moves:
+        if not os.path.exists(temporary):
+            folder = os.path.dirname(temporary)
+            raise SinkError(f"a worker wrote {temporary}, but the driver does not see it: is {folder} on a file system that all nodes share?")
+
+
+def _worded(error: OSError, path: str) -> SinkError:
+    advice = {
+        errno.ENOSPC: "the disk is full",
+        errno.EDQUOT: "the disk quota is used up",
+        errno.EACCES: "no permission",
+        errno.EPERM: "no permission",
+        errno.EROFS: "the file system is read-only",
+    }
+    return SinkError(f"cannot write {path}: {advice.get(error.errno or 0) or error.strerror or error}")
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:  # never made, or gone already
+        pass
