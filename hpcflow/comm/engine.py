@@ -160,8 +160,10 @@ class Engine:
             self._loop()
             self.comm.close()
         except BaseException as error:
-            self.error = error
-            self._report(error)
+            first = self.error is None  # the Comm fails again after a handler's failure has aborted it
+            self.error = self.error or error
+            if first:
+                self._report(error)
 
     def _loop(self) -> None:
         comm = self.comm
@@ -267,4 +269,4 @@ class Engine:
     def _at_exit(self) -> None:
         """The program ended without `stop`: do it now, while daemon threads still run, and wait only briefly for ranks that may be gone."""
         if self._thread.is_alive():
-            self.stop(timeout_s=5.0)
+            self.stop(timeout_s=3.0)
