@@ -1,0 +1,1 @@
+"""Checks of a cluster, one file each: `mpirun -n 4 python -m hpcflow.bench {hello,ring,alltoall,shuffle}`."""
