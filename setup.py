@@ -25,7 +25,7 @@ def compile_flags() -> list[str]:
 
 
 def extension() -> Extension:
-    sources = ["hpcflow/native/_kernels.pyx"] + sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("csrc/*.cpp"))
+    sources = ["hpcflow/native/_kernels.pyx", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("csrc/*.cpp"))]
     headers = sorted(str(path.relative_to(ROOT)) for pattern in ("csrc/*.h", "csrc/*.inl") for path in ROOT.glob(pattern))
     return Extension(
         "hpcflow.native._kernels",

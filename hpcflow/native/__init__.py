@@ -4,6 +4,8 @@ from hpcflow.native._kernels import Arena, ArenaPool
 from hpcflow.native.frames import FrameHeader, pack_frame, pack_frames, partition_row_offsets, read_header, unpack_frame
 from hpcflow.native.hashing import hash_partition_ids, hash_rows, partition_histogram, partition_ids_from_hashes
 from hpcflow.native.processor import cpu_features, simd_level
+from hpcflow.native.ranges import range_partition_ids
+from hpcflow.native.user_ids import user_partition_ids
 
 __all__ = [
     "Arena",
@@ -17,7 +19,9 @@ __all__ = [
     "partition_histogram",
     "partition_ids_from_hashes",
     "partition_row_offsets",
+    "range_partition_ids",
     "read_header",
     "simd_level",
     "unpack_frame",
+    "user_partition_ids",
 ]

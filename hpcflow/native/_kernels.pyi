@@ -1,11 +1,11 @@
 """Types of the compiled extension."""
 
 import weakref
-from typing_extensions import Buffer
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Buffer
 
 @final
 class ArenaPool:
@@ -56,6 +56,16 @@ def hash_rows(table: Table, seed: int, out: NDArray[np.uint64]) -> None: ...
 def hash_partition_ids(table: Table, partitions: int, seed: int, out: NDArray[np.uint32]) -> None: ...
 def partition_ids_from_hashes(hashes: NDArray[np.uint64], partitions: int, out: NDArray[np.uint32]) -> None: ...
 def partition_histogram(ids: NDArray[np.uint32], partitions: int, out: NDArray[np.uint64]) -> None: ...
+def range_partition_ids(
+    keys: Table,
+    splitters: Table,
+    descending: NDArray[np.uint8],
+    nulls_last: NDArray[np.uint8],
+    position_start: int,
+    splitter_positions: NDArray[np.int64] | None,
+    out: NDArray[np.uint32],
+) -> None: ...
+def user_partition_ids(address: int, table: Table, partitions: int, out: NDArray[np.uint32]) -> None: ...
 def pack(
     table: Table,
     ids: NDArray[np.uint32] | None,

@@ -74,6 +74,11 @@ cdef extern from "hf_hash.h" nogil:
     int32_t hf_partition_ids(const uint64_t*, int64_t, uint32_t, uint32_t*)
     uint64_t hf_digest_bytes(const uint8_t*, size_t)
 
+cdef extern from "hf_range.h" nogil:
+    ctypedef void (*HfUserPartition)(int64_t, const void* const*, int64_t, uint32_t*) noexcept nogil
+    int32_t hf_range_ids(const HfColumn*, const HfColumn*, const uint8_t*, const uint8_t*, int64_t, const int64_t*, uint32_t*)
+    int32_t hf_user_ids(HfUserPartition, const HfColumn*, uint32_t, uint32_t*)
+
 cdef extern from "hf_pack.h" nogil:
     cdef cppclass HfPackPlan:
         pass
@@ -342,6 +347,30 @@ def partition_histogram(const uint32_t[::1] ids not None, uint32_t partitions, u
         check(status, "count partitions")
 
 
+def range_partition_ids(Table keys not None, Table splitters not None, const uint8_t[::1] descending not None, const uint8_t[::1] nulls_last not None,
+                        int64_t position_start, const int64_t[::1] splitter_positions, uint32_t[::1] out not None):
+    """`splitter_positions` None: equal keys all go to the lowest partition they may."""
+    cdef int32_t status
+    cdef uint8_t nothing = 0
+    cdef const uint8_t* down = &descending[0] if descending.shape[0] else &nothing
+    cdef const uint8_t* last = &nulls_last[0] if nulls_last.shape[0] else &nothing
+    cdef const int64_t* positions = NULL
+    cdef uint32_t* to = &out[0] if keys.rows else NULL
+    if splitter_positions is not None and splitters.rows:
+        positions = &splitter_positions[0]
+    with nogil:
+        status = hf_range_ids(keys.columns, splitters.columns, down, last, position_start, positions, to)
+    check(status, "find range partitions")
+
+
+def user_partition_ids(uintptr_t address, Table table not None, uint32_t partitions, uint32_t[::1] out not None):
+    cdef int32_t status
+    if table.rows:
+        with nogil:
+            status = hf_user_ids(<HfUserPartition>address, table.columns, partitions, &out[0])
+        check(status, "call a compiled partitioner")
+
+
 # ---- frames
 
 def pack(Table table not None, const uint32_t[::1] ids, const uint32_t[::1] bounds not None, ArenaPool pool not None, uint64_t step, uint32_t source_task, uint32_t attempt,
@@ -397,10 +426,6 @@ cdef void release_buffer(void* view) noexcept nogil:
         with gil:
             PyBuffer_Release(<Py_buffer*>view)
             PyMem_Free(view)
-
-
-cdef void release_nothing(void* nothing) noexcept nogil:
-    pass
 
 
 cdef class Frame:

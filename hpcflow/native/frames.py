@@ -1,7 +1,7 @@
 """Frames: tables as bytes that travel, and bytes as tables again without copying. docs/frame_format.md draws the layout.
 
-Invariant: reading never trusts the bytes. Any buffer gives either a valid table or `FrameError`; never a crash, never a read outside the buffer. A table unpacked from an
-`Arena` keeps that arena out of its pool until the last of its columns is gone.
+Invariant: reading never trusts the bytes. Any buffer gives either a valid table or `FrameError`; never a crash, never a read outside the buffer. A
+table unpacked from an `Arena` keeps that arena out of its pool until the last of its columns is gone.
 
     >>> import polars as pl
     >>> from hpcflow.native import ArenaPool
@@ -76,8 +76,8 @@ def pack_frames(
 ) -> list[_kernels.Arena | None]:
     """One frame per destination, `None` where it gets no rows: destination d receives partitions [bounds[d], bounds[d + 1]).
 
-    `partition_ids`: integer[rows], each in [bounds[0], bounds[-1]). Rows are scattered straight into the frames and keep their order within a partition.
-    Raises `SchemaError` for a column that cannot travel, `ValueError` for ids or bounds out of range.
+    `partition_ids`: integer[rows], each in [bounds[0], bounds[-1]). Rows are scattered straight into the frames and keep their order within
+    a partition. Raises `SchemaError` for a column that cannot travel, `ValueError` for ids or bounds out of range.
     """
     bounds = as_ids(np.asarray(partition_bounds))
     if bounds.ndim != 1 or len(bounds) < 2:
@@ -114,11 +114,14 @@ def partition_row_offsets(buffer: object) -> NDArray[np.uint64]:
     return _row_offsets(_kernels.Frame(buffer, False))
 
 
-def unpack_frame(buffer: object, schema: Mapping[str, pl.DataType], partition: int | None = None, *, pool: _kernels.ArenaPool | None = None) -> pl.DataFrame:
+def unpack_frame(
+    buffer: object, schema: Mapping[str, pl.DataType], partition: int | None = None, *, pool: _kernels.ArenaPool | None = None
+) -> pl.DataFrame:
     """The frame's rows, or those of one of its partitions, as a DataFrame over the buffer's own memory.
 
-    Works on arenas and on any readable buffer (bytes, a memoryview of a memory map); one that is not 16-byte aligned is copied once, into `pool` when given.
-    Categoricals are cast back from the strings they travelled as. Raises `FrameError` for damaged bytes or a frame of another schema, `ValueError` for a partition it has not.
+    Works on arenas and on any readable buffer (bytes, a memoryview of a memory map); one that is not 16-byte aligned is copied once, into `pool`
+    when given. Categoricals are cast back from the strings they travelled as. Raises `FrameError` for damaged bytes or a frame of another
+    schema, `ValueError` for a partition it has not.
     """
     frame = _kernels.Frame(buffer)
     if not frame.aligned:

@@ -1,7 +1,8 @@
 """Row hashes and hash partitions.
 
-Invariant: a row's hash depends on its values, their order and the seed only: not on width, encoding, chunks or slices, nor on the CPU. -0.0 hashes as 0.0, every NaN as one
-value, null as a value of its own; categoricals and Enums hash as their strings. `hpcflow.native.reference.hashing` is the same in NumPy.
+Invariant: a row's hash depends on its values, their order and the seed only: not on width, encoding, chunks or slices, nor on the CPU. -0.0 hashes
+as 0.0, every NaN as one value, null as a value of its own; categoricals and Enums hash as their strings. `hpcflow.native.reference` says the same
+in NumPy.
 
     >>> import polars as pl
     >>> bool(hash_rows(pl.DataFrame({"k": [5]}))[0] == hash_rows(pl.DataFrame({"k": [5]}, schema={"k": pl.Int8}))[0])
@@ -22,7 +23,10 @@ MAX_PARTITIONS = 1 << 31
 
 
 def hash_rows(columns: pl.DataFrame | ArrowStream, seed: int = 0) -> NDArray[np.uint64]:
-    """uint64[rows]: one well-mixed hash per row of the key columns. `seed` is any integer (its low 64 bits count). Raises `SchemaError` for a column without a kernel."""
+    """uint64[rows]: one well-mixed hash per row of the key columns. `seed` is any integer (its low 64 bits count).
+
+    Raises `SchemaError` for a column without a kernel.
+    """
     table = kernel_table(columns)
     hashes = np.empty(table.rows, dtype=np.uint64)
     _kernels.hash_rows(table, seed & 0xFFFFFFFFFFFFFFFF, hashes)

@@ -1,4 +1,7 @@
-"""Which instruction sets the kernels can use here, and which they do. `HPCFLOW_SIMD=scalar|avx2|avx512` lowers the choice; results are the same bits at every level."""
+"""Which instruction sets the kernels can use here, and which they do.
+
+`HPCFLOW_SIMD=scalar|avx2|avx512` lowers the choice; results are the same bits at every level.
+"""
 
 from __future__ import annotations
 

@@ -44,7 +44,8 @@ def kernel_schema(schema: Mapping[str, pl.DataType]) -> _kernels.Schema:
 def _build_schema(fields: tuple[tuple[str, pl.DataType], ...]) -> _kernels.Schema:
     for name, dtype in fields:
         if _contains(dtype, pl.Object):
-            raise SchemaError(f"column {name!r} has dtype {dtype}: Python objects cannot travel between workers; cast it, or drop it before the shuffle")
+            message = f"column {name!r} has dtype {dtype}: Python objects cannot travel between workers; cast it, or drop it before the shuffle"
+            raise SchemaError(message)
     return _kernels.Schema(pl.DataFrame(schema=dict(fields)).__arrow_c_stream__())
 
 
@@ -55,9 +56,27 @@ def categorical_columns(fields: tuple[tuple[str, pl.DataType], ...]) -> dict[str
 
 
 def _contains(dtype: pl.DataType, wanted: type[pl.DataType]) -> bool:
-    if isinstance(dtype, wanted) or dtype is wanted:
+    if isinstance(dtype, wanted) or dtype == wanted:
         return True
     if isinstance(dtype, pl.Struct):
         return any(_contains(field.dtype, wanted) for field in dtype.fields)  # type: ignore[arg-type]
     parts = [getattr(dtype, name, None) for name in ("inner", "key", "value")]
     return any(_contains(part, wanted) for part in parts if part is not None)
+
+
+def without_categoricals(df: pl.DataFrame) -> pl.DataFrame:
+    """The table with categories, nested ones too, as their strings."""
+    columns = categorical_columns(tuple(df.schema.items()))
+    return df.cast({name: _as_strings(dtype) for name, dtype in columns.items()}) if columns else df
+
+
+def _as_strings(dtype: pl.DataType) -> pl.DataType:
+    if isinstance(dtype, pl.Categorical):
+        return pl.String()
+    if isinstance(dtype, pl.List):
+        return pl.List(_as_strings(dtype.inner))  # type: ignore[arg-type]
+    if isinstance(dtype, pl.Array):
+        return pl.Array(_as_strings(dtype.inner), dtype.size)  # type: ignore[arg-type]
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct({field.name: _as_strings(field.dtype) for field in dtype.fields})  # type: ignore[arg-type]
+    return dtype
