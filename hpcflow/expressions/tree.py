@@ -15,7 +15,7 @@ import io
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import polars as pl
 
 from hpcflow.errors import UnsupportedExpressionError

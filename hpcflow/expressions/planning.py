@@ -1,0 +1,113 @@
+"""The one entry for engines: any list of expressions becomes steps that are right on partitions, or an error that says which node is not.
+
+Invariant: running an `ExpressionPlan` over any partitioning of the rows gives Polars' answer on all rows; nothing is evaluated per partition that may not be.
+
+    >>> import polars as pl
+    >>> plan = plan_expressions([pl.col("v") - pl.col("v").mean()], pl.Schema({"v": pl.Float64}), "with_columns")
+    >>> len(plan.steps), [str(one) for one in plan.steps[0].aggregates]
+    (1, ['col("v").mean().alias("__agg_0")'])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from hpcflow.errors import UnsupportedExpressionError
+from hpcflow.expressions.classify import Classification, classify_tree
+from hpcflow.expressions.decompose import is_partition_slice
+from hpcflow.expressions.expand import expand
+from hpcflow.expressions.functions import Kind
+from hpcflow.expressions.lower import Lowering, refusal
+from hpcflow.expressions.schemas import SchemaLike
+from hpcflow.expressions.steps import AggregateStep, Context, ExpressionPlan, WindowStep
+from hpcflow.expressions.tree import to_tree
+
+
+@dataclass(frozen=True)
+class AggregateSplit:
+    """Expressions with their scalar aggregates taken out.
+
+    levels: aggregate steps in order; a later one may use columns of an earlier one.
+    rewritten: the expressions over the extended columns, row-wise, names unchanged.
+    one_row: in a select the result is one row (aggregates and literals only).
+    """
+
+    levels: tuple[AggregateStep, ...]
+    rewritten: tuple[pl.Expr, ...]
+    one_row: bool
+
+    @property
+    def aggregates(self) -> tuple[pl.Expr, ...]:
+        """All aggregates, level by level, named `__agg_i`."""
+        return tuple(one for level in self.levels for one in level.aggregates)
+
+
+@dataclass(frozen=True)
+class WindowSplit:
+    """Windows over the same keys (see `WindowStep`)."""
+
+    keys: tuple[pl.Expr, ...]
+    windows: tuple[pl.Expr, ...]
+
+
+def plan_expressions(exprs: Iterable[pl.Expr | str], schema: SchemaLike, context: Context = "select") -> ExpressionPlan:
+    """Steps and final row-wise expressions for `select`, `with_columns` or `filter` (several predicates are and-ed by the caller's filter).
+
+    Raises ColumnNotFoundError for unknown columns, UnsupportedExpressionError naming the node for what cannot run on partitions.
+    """
+    outputs = expand(exprs, schema)
+    trees = [to_tree(expr) for expr in outputs]
+    found = [classify_tree(tree, schema) for tree in trees]
+    one_row = context == "select" and bool(found) and all(one.scalar for one in found)
+    if all(one.kind is Kind.ROW_WISE for one in found):
+        return ExpressionPlan(context, (), tuple(outputs), one_row)
+    changing = [one for one in found if one.kind is Kind.LENGTH_CHANGING]
+    if changing:
+        return _length_changing(outputs, changing[0], schema, context)
+    lowering = Lowering(dict(schema))
+    final = lowering.run(outputs)
+    return ExpressionPlan(context, tuple(lowering.steps), tuple(final), one_row)
+
+
+def _length_changing(outputs: Sequence[pl.Expr], first: Classification, schema: SchemaLike, context: Context) -> ExpressionPlan:
+    if context != "select" or len(outputs) != 1:
+        raise UnsupportedExpressionError(f"{first.node} changes the number of rows ({first.reason}); select it alone, or use the Dataset method of that name")
+    if not is_partition_slice(to_tree(outputs[0]), schema):
+        raise UnsupportedExpressionError(f"{first.node} cannot run on partitions: {first.reason}; use the Dataset method of that name, or aggregate it")
+    return ExpressionPlan(context, (), tuple(outputs), length_changing=True)
+
+
+def split_aggregates(exprs: Iterable[pl.Expr | str], schema: SchemaLike) -> AggregateSplit:
+    """Take scalar aggregates out of otherwise row-wise expressions. Raises UnsupportedExpressionError when they hold windows or order-dependent nodes."""
+    outputs = expand(exprs, schema)
+    found = [classify_tree(to_tree(expr), schema) for expr in outputs]
+    for one in found:
+        if one.kind not in (Kind.ROW_WISE, Kind.AGGREGATION):
+            raise refusal(one)
+    lowering = Lowering(dict(schema))
+    rewritten = lowering.run(outputs)
+    levels = tuple(step for step in lowering.steps if isinstance(step, AggregateStep))
+    if len(levels) != len(lowering.steps):
+        raise UnsupportedExpressionError("the expressions hold windows; use plan_expressions()")
+    return AggregateSplit(levels, tuple(rewritten), bool(found) and all(one.scalar for one in found))
+
+
+def split_windows(exprs: Iterable[pl.Expr | str], schema: SchemaLike) -> tuple[WindowSplit, ...]:
+    """The `.over()` nodes of the expressions by partition keys, in the order they must run."""
+    plan = plan_expressions(exprs, schema, "with_columns")
+    return tuple(WindowSplit(step.keys, step.windows) for step in plan.steps if isinstance(step, WindowStep))
+
+
+def check_right_when_whole(exprs: Iterable[pl.Expr | str], schema: SchemaLike) -> list[pl.Expr]:
+    """Expand expressions that will see all rows (or whole groups) in order, in one place: a group_by's. Raises for what is wrong even then (random numbers)."""
+    outputs = expand(exprs, schema)
+    for expr in outputs:
+        found = classify_tree(to_tree(expr), schema)
+        if not found.right_when_whole:
+            raise refusal(found)
+    return outputs
+
+
