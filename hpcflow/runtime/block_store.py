@@ -156,7 +156,7 @@ class BlockStore:
         try:
             if to_scratch:
                 self._spill(key)
-            self._make_room()
+            self.make_room()
         except SpillError:
             self.remove(key)
             raise
@@ -214,6 +214,18 @@ class BlockStore:
     def overshoot_bytes(self) -> int:
         """Bytes above the budget that spilling has yet to give back; an exchange holds credits back while this is high."""
         return self.budget.over_bytes
+
+    def make_room(self) -> None:
+        """Spill until the budget is met or nothing may go, and wait for what other threads are writing: the back-pressure of tasks.
+
+        `put_table`, `get` and `get_table` do it by themselves; a task calls it before it produces frames for others. Not for the engine thread.
+        """
+        while True:
+            self._spill_down_to(self.budget.limit_bytes)
+            with self._lock:
+                if not (self._writing_bytes and self.budget.over_bytes) or self._closed:
+                    return
+                self._changed.wait(_RETRY_S)
 
     def spill_all(self) -> int:
         """Spill every block that is not pinned, on this thread; returns how many went."""
@@ -340,7 +352,7 @@ class BlockStore:
         self.budget.reserve(block.owner, block.size_bytes)
         value = None
         try:
-            self._make_room()
+            self.make_room()
             value = self._decode(block)
             return value
         finally:
@@ -369,15 +381,6 @@ class BlockStore:
         return value
 
     # -- inside: spilling ----------------------------------------------------------------------------------------------------------------
-
-    def _make_room(self) -> None:
-        """Spill until the budget is met or nothing may go, and wait for what other threads are writing: the back-pressure of tasks."""
-        while True:
-            self._spill_down_to(self.budget.limit_bytes)
-            with self._lock:
-                if not (self._writing_bytes and self.budget.over_bytes) or self._closed:
-                    return
-                self._changed.wait(_RETRY_S)
 
     def _spill_down_to(self, limit_bytes: float) -> None:
         while self.budget.resident_bytes - self._writing_bytes > limit_bytes and self._spill_one():
@@ -438,8 +441,8 @@ class BlockStore:
 
     def _encode(self, block: _Block, value: Any) -> Location:
         started = time.perf_counter()
-        payload = encode_frame(value, self._compression) if block.kind == "frame" else encode_table(value, self._compression)
-        place = self.scratch.write(payload)
+        parts = encode_frame(value, self._compression) if block.kind == "frame" else encode_table(value, self._compression)
+        place = self.scratch.write(*parts)
         seconds = time.perf_counter() - started
         with self._lock:
             self._spills += 1
@@ -480,4 +483,4 @@ class BlockStore:
     def _retry_failed_spill(self) -> None:
         """A background spill that failed is tried again, and raised, where a task can take the error; as long as memory is short."""
         if self._failure is not None and self.budget.over_bytes:
-            self._make_room()
+            self.make_room()

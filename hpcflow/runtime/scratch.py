@@ -87,22 +87,23 @@ class ScratchSpace:
         """Open files."""
         return len(self._segments)
 
-    def write(self, payload: Any) -> Location:
-        """Store the bytes of a buffer.
+    def write(self, *parts: Any) -> Location:
+        """Store the bytes of one or several buffers as one block.
 
         Raises:
             SpillError: no directory takes them (disk full, gone, not writable).
         """
-        view = memoryview(payload).cast("B")
-        header = _header(view)
+        views = [memoryview(part).cast("B") for part in parts]
+        block = [memoryview(_header(views)), *views]
+        size = sum(map(len, block))
         problems = []
-        for directory in self._candidates(len(header) + len(view)):
+        for directory in self._candidates(size):
             try:
-                return self._write_to(directory, header, view)
+                return self._write_to(directory, block, size)
             except OSError as error:
                 problems.append(f"{directory}: {error.strerror}, {free_bytes(directory)} bytes free")
         advice = "Free space there, or set HPCFLOW_SCRATCH (or scratch=) to directories with more, or raise memory_budget"
-        raise SpillError(f"cannot spill {len(view)} bytes to scratch: {'; '.join(problems)}. {advice}")
+        raise SpillError(f"cannot spill {size} bytes to scratch: {'; '.join(problems)}. {advice}")
 
     def read(self, location: Location) -> memoryview:
         """The payload, checked.
@@ -118,7 +119,7 @@ class ScratchSpace:
         except OSError as error:
             raise SpillError(f"cannot read {segment} at byte {location.offset}: {error.strerror}") from None
         payload = block[_HEADER.size :]
-        if got != location.size_bytes or bytes(block[: _HEADER.size]) != _header(payload):
+        if got != location.size_bytes or bytes(block[: _HEADER.size]) != _header([payload]):
             what = f"{segment} is damaged: the block of {location.size_bytes} bytes at byte {location.offset} fails its checksum"
             raise SpillError(f"{what}. The disk returned other bytes than were written; set HPCFLOW_SCRATCH to another disk")
         return payload
@@ -142,13 +143,12 @@ class ScratchSpace:
         for segment in idle:
             os.close(segment.descriptor)
 
-    def _write_to(self, directory: str, header: bytes, view: memoryview) -> Location:
-        location = self._reserve(directory, len(header) + len(view))
+    def _write_to(self, directory: str, block: Sequence[memoryview], size: int) -> Location:
+        location = self._reserve(directory, size)
         segment = location.segment
         try:
             with self._using(segment):
-                _write_all(segment.descriptor, header, location.offset)
-                _write_all(segment.descriptor, view, location.offset + len(header))
+                _write_all(segment.descriptor, block, location.offset)
         except OSError:
             self.free(location)
             raise
@@ -223,16 +223,19 @@ def _open_unnamed(directory: str) -> int:
         return descriptor
 
 
-def _header(payload: memoryview) -> bytes:
-    start = _HEADER.pack(_MAGIC, _VERSION, 0, len(payload), 0)
-    return _HEADER.pack(_MAGIC, _VERSION, 0, len(payload), zlib.crc32(payload, zlib.crc32(start)))
+def _header(payload: Sequence[memoryview]) -> bytes:
+    size = sum(map(len, payload))
+    checksum = zlib.crc32(_HEADER.pack(_MAGIC, _VERSION, 0, size, 0))
+    for part in payload:
+        checksum = zlib.crc32(part, checksum)
+    return _HEADER.pack(_MAGIC, _VERSION, 0, size, checksum)
 
 
-def _write_all(descriptor: int, data: Any, offset: int) -> None:
-    view = memoryview(data)
-    while len(view):
-        written = os.pwrite(descriptor, view[: 1 << 30], offset)  # one call moves at most 2 GiB
-        view, offset = view[written:], offset + written
+def _write_all(descriptor: int, parts: Sequence[memoryview], offset: int) -> None:
+    for part in parts:
+        while len(part):
+            written = os.pwrite(descriptor, part[: 1 << 30], offset)  # one call moves at most 2 GiB
+            part, offset = part[written:], offset + written
 
 
 def _read_all(descriptor: int, into: memoryview, offset: int) -> int:

@@ -1,6 +1,6 @@
 """How a block looks on scratch: one codec byte, then the bytes.
 
-    frame   | codec: 0 none, 1 lz4, 2 zstd | length, 8 bytes | compressed frame |       codec 0 where compression gives nothing
+    frame   | codec: 0 none, 1 lz4, 2 zstd, 3 bare lz4 | length, 8 bytes | compressed frame |       codec 0 where compression gives nothing
     table   | Arrow IPC file, its buffers compressed |
 
 Invariant: `decode(encode(x))` is `x` bit for bit, every dtype of Polars but Object included. Length and checksum of the whole stand around it, in the
@@ -19,41 +19,43 @@ import pyarrow as pa
 from hpcflow.errors import SchemaError
 
 Codec = Literal["none", "lz4", "zstd"]
-_CODECS = ("none", "lz4", "zstd")
+_STORED_CODECS = ("none", "lz4", "zstd", "lz4_raw")
 _FRAME = struct.Struct("<B7xQ")
 _WORTH_IT = 0.95  # a frame that does not get smaller than this is stored as it is
+_LZ4_RAW_MOST_BYTES = 1 << 30  # bare lz4 is twice as fast as its framed form, whose checksum we do not need, and takes less than 2 GiB
 
 
-def encode_frame(frame: Any, codec: Codec) -> bytearray:
-    """A buffer as bytes for scratch."""
+def encode_frame(frame: Any, codec: Codec) -> tuple[Any, ...]:
+    """A buffer as parts for scratch; what is stored as it is, is not copied."""
     raw = memoryview(frame).cast("B")
+    stored: str = "none" if not len(raw) else "lz4_raw" if codec == "lz4" and len(raw) <= _LZ4_RAW_MOST_BYTES else codec
     body: Any = raw
-    if codec != "none" and len(raw):
-        compressed = pa.compress(raw, codec=codec)
-        packed = memoryview(compressed)[: compressed.size]  # its buffer protocol shows the capacity
-        body, codec = (packed, codec) if len(packed) < _WORTH_IT * len(raw) else (raw, "none")
-    encoded = bytearray(_FRAME.pack(_CODECS.index(codec) if len(raw) else 0, len(raw)))
-    encoded += body
-    return encoded
+    if stored != "none":
+        compressed = pa.compress(raw, codec=stored)
+        body = memoryview(compressed)[: compressed.size]  # its buffer protocol shows the capacity
+        if len(body) > _WORTH_IT * len(raw):
+            body, stored = raw, "none"
+    return _FRAME.pack(_STORED_CODECS.index(stored), len(raw)), body
 
 
 def decode_frame(payload: memoryview, pool: Any = None) -> Any:
     """The buffer again: an arena of `pool`, or 64-byte aligned plain memory."""
     number, size = _FRAME.unpack_from(payload)
-    body = payload[_FRAME.size :]
-    if number and pool is None:
-        return pa.decompress(body, decompressed_size=size, codec=_CODECS[number])
-    raw = body if not number else memoryview(pa.decompress(body, decompressed_size=size, codec=_CODECS[number])).cast("B")
+    body: Any = payload[_FRAME.size :]
+    if number:
+        body = pa.decompress(body, decompressed_size=size, codec=_STORED_CODECS[number])
+        if pool is None:
+            return body
     into = pa.allocate_buffer(size) if pool is None else pool.acquire(size)
-    memoryview(into).cast("B")[:size] = raw
+    memoryview(into).cast("B")[:size] = memoryview(body).cast("B")
     return into
 
 
-def encode_table(df: pl.DataFrame, codec: Codec) -> memoryview:
-    """A DataFrame as an Arrow IPC file."""
+def encode_table(df: pl.DataFrame, codec: Codec) -> tuple[Any, ...]:
+    """A DataFrame as an Arrow IPC file, in parts for scratch."""
     stream = io.BytesIO()
     df.write_ipc(stream, compression="uncompressed" if codec == "none" else codec, compat_level=pl.CompatLevel.newest())
-    return stream.getbuffer()
+    return (stream.getbuffer(),)
 
 
 def decode_table(payload: memoryview) -> pl.DataFrame:

@@ -29,7 +29,7 @@ def store(tmp_path):
 def test_put_does_not_wait_for_the_disk(store, monkeypatch):
     gate = threading.Event()
     write = store.scratch.write
-    monkeypatch.setattr(store.scratch, "write", lambda payload: gate.wait(20) and write(payload))
+    monkeypatch.setattr(store.scratch, "write", lambda *parts: gate.wait(20) and write(*parts))
     for n in range(50):
         store.put(("f", n), bytes(100_000))
     assert store.overshoot_bytes > 3_000_000
@@ -87,10 +87,10 @@ def test_block_removed_while_it_is_written_leaves_nothing(store, monkeypatch):
     started, gate = threading.Event(), threading.Event()
     write = store.scratch.write
 
-    def slow(payload):
+    def slow(*parts):
         started.set()
         gate.wait(20)
-        return write(payload)
+        return write(*parts)
 
     monkeypatch.setattr(store.scratch, "write", slow)
     store.put(("f", 0), bytes(1000))
