@@ -23,64 +23,23 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Self, cast
+from typing import Any, Self, cast
 
 import polars as pl
 
 from hpcflow.errors import SpillError
 from hpcflow.events import Event, SpillRead, SpillWritten
+from hpcflow.runtime.block_books import Block, BlockStoreStatistics, Books, Key
 from hpcflow.runtime.file_systems import default_scratch
 from hpcflow.runtime.memory import MemoryBudget
 from hpcflow.runtime.resident import compact, resident_bytes
 from hpcflow.runtime.scratch import Location, ScratchSpace
 from hpcflow.runtime.spill_format import Codec, decode_frame, decode_table, encode_frame, encode_table, refuse_object_columns
 
-Key = tuple[Any, ...]
 _LOW_WATER = 0.9  # of the limit: the spill thread goes on to here, so that it does not wake for every block
 _RETRY_S = 1.0  # after a failed spill, before the spill thread tries again
-
-
-@dataclass(frozen=True)
-class BlockStoreStatistics:
-    """A moment's figures."""
-
-    blocks: int
-    resident_blocks: int
-    resident_bytes: int
-    """Bytes of the store's blocks in memory."""
-    spilled_blocks: int
-    spilled_bytes: int
-    """Bytes that blocks out of memory will take when they are read back."""
-    stored_bytes: int
-    """Bytes on disk now, compressed."""
-    files: int
-    """Open scratch files."""
-    spills: int
-    """Blocks written so far."""
-    written_bytes: int
-    reads: int
-    """Blocks read back so far."""
-    read_bytes: int
-    spill_s: float
-    """Seconds spent encoding and writing, summed over threads."""
-
-
-@dataclass(eq=False)
-class _Block:
-    key: Key
-    kind: Literal["frame", "table"]
-    owner: str
-    value: Any
-    size_bytes: int
-    pins: int = 0
-    place: Location | None = None
-    writing: bool = False
-    reading: bool = False
-    removed: bool = False
 
 
 class BlockStore:
@@ -113,9 +72,7 @@ class BlockStore:
         self._on_failure = on_failure
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._blocks: dict[Key, _Block] = {}
-        self._by_prefix: dict[Key, dict[Key, None]] = {}  # the first one and two parts of a key -> its keys
-        self._lru: OrderedDict[Key, _Block] = OrderedDict()  # exactly the blocks that may be spilled: resident, not pinned, not on their way
+        self._books = Books()
         self._writing_bytes = 0
         self._spills = self._written_bytes = self._reads = self._read_bytes = 0
         self._spill_s = 0.0
@@ -130,7 +87,7 @@ class BlockStore:
 
     def put(self, key: Key, frame: Any, owner: str = "exchange") -> None:
         """Keep a buffer. Never waits; a key that is there is an error (`KeyError`)."""
-        self._insert(_Block(key, "frame", owner, frame, memoryview(frame).nbytes))
+        self._insert(Block(key, "frame", owner, frame, memoryview(frame).nbytes))
 
     def get(self, key: Key) -> Any:
         """The buffer, read back when it was spilled; the caller's reference stays valid whatever happens to the block.
@@ -152,7 +109,7 @@ class BlockStore:
         """
         refuse_object_columns(df)
         kept = compact(df)
-        self._insert(_Block(key, "table", owner, kept, resident_bytes(kept)))
+        self._insert(Block(key, "table", owner, kept, resident_bytes(kept)))
         try:
             if to_scratch:
                 self._spill(key)
@@ -170,45 +127,45 @@ class BlockStore:
     def pin(self, key: Key) -> None:
         """Keep the block in memory until as many `unpin`s; one that is spilled is read back at its next `get`."""
         with self._lock:
-            block = self._find(key)
+            block = self._books.find(key)
             block.pins += 1
-            self._lru.pop(key, None)
+            self._books.spillable.pop(key, None)
 
     def unpin(self, key: Key) -> None:
         """Take one pin off."""
         with self._lock:
-            block = self._find(key)
+            block = self._books.find(key)
             if not block.pins:
                 raise ValueError(f"block {key} is not pinned")
             block.pins -= 1
-            self._offer(block)
+            self._books.offer(block)
         if self.budget.over_bytes:
             self._wake_spiller(0)
 
     def remove(self, key: Key) -> None:
         """Forget the block, its memory and its place on disk. `KeyError` when it is not there."""
         with self._lock:
-            self._find(key)
-            freed = self._take_out([key])
+            self._books.find(key)
+            freed = self._books.take_out([key])
         self._dispose(freed)
 
     def remove_prefix(self, prefix: Key) -> int:
         """Forget all blocks whose key begins so, pinned ones too; returns how many."""
         with self._lock:
-            freed = self._take_out(self._keys_under(prefix))
+            freed = self._books.take_out(self._books.keys_under(prefix))
         self._dispose(freed)
         return len(freed)
 
     def keys(self, prefix: Key = ()) -> list[Key]:
         """Keys of the blocks whose key begins so, in the order they came."""
         with self._lock:
-            return self._keys_under(prefix)
+            return self._books.keys_under(prefix)
 
     def __contains__(self, key: Key) -> bool:
-        return key in self._blocks
+        return key in self._books
 
     def __len__(self) -> int:
-        return len(self._blocks)
+        return len(self._books)
 
     @property
     def overshoot_bytes(self) -> int:
@@ -237,7 +194,7 @@ class BlockStore:
     def statistics(self) -> BlockStoreStatistics:
         """Figures of this moment."""
         with self._lock:
-            blocks = list(self._blocks.values())
+            blocks = list(self._books)
             resident = [block.size_bytes for block in blocks if block.value is not None]
             return BlockStoreStatistics(
                 blocks=len(blocks),
@@ -259,7 +216,7 @@ class BlockStore:
         self._forget_listener()
         with self._lock:
             self._closed = True
-            freed = self._take_out(list(self._blocks))
+            freed = self._books.take_out(self._books.keys_under(()))
             self._changed.notify_all()
         self._closing.set()
         self._wake.set()
@@ -274,35 +231,9 @@ class BlockStore:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    # -- inside: books, under the lock ---------------------------------------------------------------------------------------------------
+    # -- inside: memory ------------------------------------------------------------------------------------------------------------------
 
-    def _find(self, key: Key) -> _Block:
-        block = self._blocks.get(key)
-        if block is None:
-            raise KeyError(f"no block {key} in the store" + (": it is closed" if self._closed else ""))
-        return block
-
-    def _offer(self, block: _Block) -> None:
-        if block.value is not None and not (block.pins or block.writing or block.reading or block.removed):
-            self._lru[block.key] = block
-
-    def _keys_under(self, prefix: Key) -> list[Key]:
-        if not prefix:
-            return list(self._blocks)
-        return [key for key in self._by_prefix.get(prefix[:2], ()) if key[: len(prefix)] == prefix]
-
-    def _take_out(self, keys: Sequence[Key]) -> list[_Block]:
-        taken = [self._blocks.pop(key) for key in keys]
-        for block in taken:
-            block.removed = True
-            self._lru.pop(block.key, None)
-            for prefix in {block.key[:1], block.key[:2]}:
-                self._by_prefix[prefix].pop(block.key)
-                if not self._by_prefix[prefix]:
-                    del self._by_prefix[prefix]
-        return taken
-
-    def _dispose(self, blocks: Sequence[_Block]) -> None:
+    def _dispose(self, blocks: Sequence[Block]) -> None:
         """Give back what removed blocks hold; a thread that is writing or reading one does it at its end."""
         for block in blocks:
             with self._lock:
@@ -314,41 +245,34 @@ class BlockStore:
             if place is not None:
                 self.scratch.free(place)
 
-    # -- inside: memory ------------------------------------------------------------------------------------------------------------------
-
-    def _insert(self, block: _Block) -> None:
+    def _insert(self, block: Block) -> None:
         self.budget.reserve(block.owner, block.size_bytes)
-        with self._lock:
-            refused = (
-                "the block store is closed" if self._closed else f"block {block.key} is in the store already" if block.key in self._blocks else ""
-            )
-            if not refused:
-                self._blocks[block.key] = block
-                for prefix in {block.key[:1], block.key[:2]}:
-                    self._by_prefix.setdefault(prefix, {})[block.key] = None
-                self._offer(block)
-        if refused:
+        try:
+            with self._lock:
+                if self._closed:
+                    raise KeyError("the block store is closed")
+                self._books.add(block)
+        except KeyError:
             self.budget.release(block.owner, block.size_bytes)
-            raise KeyError(refused)
+            raise
         if self.budget.over_bytes:
             self._wake_spiller(0)  # again: the listener was called before the block could be found
 
     def _obtain(self, key: Key, kind: str) -> Any:
         self._retry_failed_spill()
         with self._lock:
-            block = self._find(key)
+            block = self._books.find(key)
             while block.reading and not block.removed:
                 self._changed.wait()
             if block.removed or block.kind != kind:
                 raise KeyError(f"block {key} " + ("was removed" if block.removed else f"is a {block.kind}, not a {kind}"))
             if block.value is not None:
-                if key in self._lru:
-                    self._lru.move_to_end(key)
+                self._books.touch(block)
                 return block.value
             block.reading = True
         return self._read_back(block)
 
-    def _read_back(self, block: _Block) -> Any:
+    def _read_back(self, block: Block) -> Any:
         self.budget.reserve(block.owner, block.size_bytes)
         value = None
         try:
@@ -360,14 +284,14 @@ class BlockStore:
                 block.reading = False
                 if not block.removed:
                     block.value = value
-                self._offer(block)
+                self._books.offer(block)
                 self._changed.notify_all()
             if block.removed or value is None:
                 self.budget.release(block.owner, block.size_bytes)
             if block.removed:
                 self._dispose([block])
 
-    def _decode(self, block: _Block) -> Any:
+    def _decode(self, block: Block) -> Any:
         assert block.place is not None
         started = time.perf_counter()
         payload = self.scratch.read(block.place)
@@ -389,21 +313,21 @@ class BlockStore:
     def _spill_one(self) -> bool:
         """Take the least recently used block out of memory; False when there is none."""
         with self._lock:
-            if not self._lru or self._closed:
+            if not self._books.spillable or self._closed:
                 return False
-            block, value = self._begin_spill(next(iter(self._lru)))
+            block, value = self._begin_spill(next(iter(self._books.spillable)))
         self._finish_spill(block, value)
         return True
 
     def _spill(self, key: Key) -> None:
         with self._lock:
-            if key not in self._lru:  # another thread has taken it already
+            if key not in self._books.spillable:  # another thread has taken it already
                 return
             block, value = self._begin_spill(key)
         self._finish_spill(block, value)
 
-    def _begin_spill(self, key: Key) -> tuple[_Block, Any]:
-        block = self._lru.pop(key)
+    def _begin_spill(self, key: Key) -> tuple[Block, Any]:
+        block = self._books.spillable.pop(key)
         value = block.value
         if block.place is not None:  # it has been written before: only its memory goes
             block.value = None
@@ -413,7 +337,7 @@ class BlockStore:
             self._writing_bytes += block.size_bytes
         return block, value
 
-    def _finish_spill(self, block: _Block, value: Any) -> None:
+    def _finish_spill(self, block: Block, value: Any) -> None:
         if not block.writing:
             return
         place = None
@@ -422,7 +346,7 @@ class BlockStore:
         finally:
             self._end_writing(block, place)
 
-    def _end_writing(self, block: _Block, place: Location | None) -> None:
+    def _end_writing(self, block: Block, place: Location | None) -> None:
         with self._lock:
             block.writing = False
             block.place = place
@@ -432,14 +356,12 @@ class BlockStore:
                 block.value = self._failure = None
                 self.budget.release(block.owner, block.size_bytes)
             else:
-                self._offer(block)
-                if block.key in self._lru:
-                    self._lru.move_to_end(block.key, last=False)
+                self._books.offer(block, first=True)
             self._changed.notify_all()
         if block.removed:
             self._dispose([block])
 
-    def _encode(self, block: _Block, value: Any) -> Location:
+    def _encode(self, block: Block, value: Any) -> Location:
         started = time.perf_counter()
         parts = encode_frame(value, self._compression) if block.kind == "frame" else encode_table(value, self._compression)
         place = self.scratch.write(*parts)

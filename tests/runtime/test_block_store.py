@@ -46,7 +46,7 @@ def test_flipped_byte_on_disk_names_the_file(store, tmp_path):
     store.put_table(("t", 0), pl.DataFrame({"x": range(1000)}))
     store.spill_all()
     for key, read in ((("f", 0), store.get), (("t", 0), store.get_table)):
-        place = store._blocks[key].place
+        place = store._books.find(key).place
         offset = place.offset + place.size_bytes // 2
         byte = os.pread(place.segment.descriptor, 1, offset)
         os.pwrite(place.segment.descriptor, bytes([byte[0] ^ 1]), offset)
@@ -195,6 +195,6 @@ def test_closed_store_says_so_and_leaves_no_thread(tmp_path):
     store.close()
     with pytest.raises(KeyError, match="closed"):
         store.put(("g",), b"")
-    with pytest.raises(KeyError, match="closed"):
+    with pytest.raises(KeyError, match="no block"):
         store.get(("f",))
     assert store.budget.resident_bytes == 0 and not [t for t in threading.enumerate() if t.name == "hpcflow-spill"]
