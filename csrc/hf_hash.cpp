@@ -19,17 +19,11 @@ struct Digester {   // a column with what is computed once for it: the digests o
 
 uint64_t digest_view(const HfView& view, const void* const* data) {
     if (view.length > 12) return hf_digest_bytes(hf_view_bytes(view, data), view.length);
-    uint64_t low, high = 0;   // the inline bytes are zero padded, but that is not relied on
-    std::memcpy(&low, view.inlined, 8);
-    std::memcpy(&high, view.inlined + 8, 4);
     uint32_t n = view.length;
-    if (n < 8) {
-        low &= n == 0 ? 0 : ~uint64_t{0} >> (8 * (8 - n));
-        high = 0;
-    } else {
-        high &= n == 8 ? 0 : ~uint64_t{0} >> (8 * (16 - n));
-    }
-    return hf_bytes_step(n * HF_GOLDEN + HF_BYTES_2, low, high);
+    uint64_t low;
+    std::memcpy(&low, view.inlined, 8);
+    if (n < 8) return hf_bytes_step(hf_bytes_start(n), low & ((uint64_t{1} << (8 * n)) - 1), 0);   // zero padded by Arrow's rule, but that is not relied on
+    return hf_bytes_step(hf_bytes_start(n), low, hf_load64(view.inlined + n - 8));
 }
 
 Digester make_digester(const HfColumn& column) {

@@ -45,28 +45,33 @@ inline uint64_t hf_load64(const uint8_t* p) {
     return v;
 }
 
-inline uint64_t hf_load_tail(const uint8_t* p, size_t n) {   // n in 0..8 bytes, zero padded, little endian; reads inside [p, p + n)
-    if (n == 8) return hf_load64(p);
+inline uint64_t hf_load_short(const uint8_t* p, size_t n) {   // n in 0..7 bytes, zero padded, little endian; reads inside [p, p + n)
     if (n >= 4) {
         uint32_t low, high;
         std::memcpy(&low, p, 4);
         std::memcpy(&high, p + n - 4, 4);
-        return low | (static_cast<uint64_t>(high) >> (8 * (8 - n))) << 32;
+        return low | static_cast<uint64_t>(high) << (8 * (n - 4));   // the overlap says the same twice
     }
-    uint64_t v = 0;
-    for (size_t i = 0; i < n; ++i) v |= static_cast<uint64_t>(p[i]) << (8 * i);
-    return v;
+    if (n == 0) return 0;
+    return p[0] | static_cast<uint64_t>(p[n / 2]) << (8 * (n / 2)) | static_cast<uint64_t>(p[n - 1]) << (8 * (n - 1));
 }
 
-inline uint64_t hf_digest_bytes(const uint8_t* p, size_t n) {   // 16 bytes a step, the last 0..16 zero padded
-    uint64_t state = n * HF_GOLDEN + HF_BYTES_2;
-    while (n > 16) {
-        state = hf_bytes_step(state, hf_load64(p), hf_load64(p + 8));
-        p += 16;
-        n -= 16;
+inline uint64_t hf_bytes_start(size_t n) { return n * HF_GOLDEN + HF_BYTES_2; }
+
+// Steps of 16 bytes; the last step takes the last 16, overlapping the one before. 8 to 16 bytes: the first 8 and the last 8; fewer: zero padded, and 0.
+inline uint64_t hf_digest_bytes(const uint8_t* p, size_t n) {
+    uint64_t state = hf_bytes_start(n);
+    if (n < 8) return hf_bytes_step(state, hf_load_short(p, n), 0);
+    if (n <= 16) return hf_bytes_step(state, hf_load64(p), hf_load64(p + n - 8));
+    const uint8_t* last = p + n - 16;
+    if (n <= 48) {   // two or three steps, without a branch that random lengths would mispredict
+        uint64_t first = hf_bytes_step(state, hf_load64(p), hf_load64(p + 8));
+        const uint8_t* middle = n > 32 ? p + 16 : p;
+        uint64_t second = hf_bytes_step(first, hf_load64(middle), hf_load64(middle + 8));
+        return hf_bytes_step(n > 32 ? second : first, hf_load64(last), hf_load64(last + 8));
     }
-    if (n > 8) return hf_bytes_step(state, hf_load64(p), hf_load_tail(p + 8, n - 8));
-    return hf_bytes_step(state, hf_load_tail(p, n), 0);
+    for (; p < last; p += 16) state = hf_bytes_step(state, hf_load64(p), hf_load64(p + 8));
+    return hf_bytes_step(state, hf_load64(last), hf_load64(last + 8));
 }
 
 // Fused or separate: hashes and ids may each be null, not both. Both have table.length entries. Ids need partitions >= 1.

@@ -60,6 +60,18 @@ void digest_f32(const void* in, uint64_t* __restrict out, int64_t n) {
     for (int64_t i = 0; i < n; ++i) out[i] = canonical(static_cast<double>(v[i]));
 }
 
+// All keys take the same steps through the table, so that one step of many keys is one vector instruction.
+void search(const uint64_t* __restrict keys, int64_t n, const uint64_t* __restrict table, int64_t length, uint32_t* __restrict below) {
+    for (int64_t i = 0; i < n; ++i) below[i] = 0;
+    if (length == 0) return;
+    for (int64_t rest = length; rest > 1;) {
+        uint32_t half = static_cast<uint32_t>(rest / 2);
+        for (int64_t i = 0; i < n; ++i) below[i] += table[below[i] + half - 1] < keys[i] ? half : 0;
+        rest -= half;
+    }
+    for (int64_t i = 0; i < n; ++i) below[i] += table[below[i]] < keys[i];
+}
+
 uint32_t largest_id(const uint32_t* ids, int64_t n) {
     uint32_t largest = 0;
     for (int64_t i = 0; i < n; ++i) largest = ids[i] > largest ? ids[i] : largest;
@@ -94,5 +106,5 @@ bool all_ascii(const uint8_t* p, int64_t n) {
     return ((high & 0x8080808080808080ull) | (rest & 0x80)) == 0;
 }
 
-constexpr HfLoops loops = {mix_states, mix_first, ids_of, widen_i8, widen_i16, widen_i32, widen_u8, widen_u16, widen_u32, digest_f64, digest_f32, largest_id,
+constexpr HfLoops loops = {mix_states, mix_first, ids_of, widen_i8, widen_i16, widen_i32, widen_u8, widen_u16, widen_u32, digest_f64, digest_f32, search, largest_id,
                            checksum_stripes, all_ascii};

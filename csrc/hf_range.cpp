@@ -184,21 +184,6 @@ int32_t make_comparer(const HfColumn* keys, const HfColumn* splitters, const uin
     return HF_OK;
 }
 
-// One word a row: the common case. `table` holds the splitters' words, ascending.
-void search_words(const uint64_t* words, int64_t n, const uint64_t* table, int64_t splitters, uint32_t* ids) {
-    for (int64_t i = 0; i < n; ++i) {
-        uint64_t key = words[i];
-        const uint64_t* base = table;
-        int64_t length = splitters;
-        while (length > 1) {   // no branch on the key: compiles to conditional moves
-            int64_t half = length / 2;
-            base += base[half - 1] < key ? half : 0;
-            length -= half;
-        }
-        ids[i] = static_cast<uint32_t>(base - table + (length == 1 && *base < key));
-    }
-}
-
 }  // namespace
 
 int32_t hf_range_ids(const HfColumn* keys, const HfColumn* splitters, const uint8_t* descending, const uint8_t* nulls_last, int64_t position_start,
@@ -220,7 +205,10 @@ int32_t hf_range_ids(const HfColumn* keys, const HfColumn* splitters, const uint
     for (int64_t begin = 0; begin < rows; begin += BLOCK) {
         int64_t n = std::min(BLOCK, rows - begin);
         comparer.load(&block, begin, n);
-        if (one_word) search_words(block.words.data(), n, table.words.data(), count, ids + begin);
+        if (one_word) {
+            hf_loops().search(block.words.data(), n, table.words.data(), count, ids + begin);
+            if (splitter_positions == nullptr) continue;
+        }
         for (int64_t i = 0; i < n; ++i) {
             int64_t low = 0, high = count;
             if (one_word) {
