@@ -26,6 +26,7 @@ OTHER_VARIABLES: dict[str, str] = {
     "HPCFLOW_CONFIG": "path of the TOML file",
     "HPCFLOW_SIMD": "highest SIMD level the kernels may use",
     "HPCFLOW_SANITIZE": "build the extensions with sanitizers",
+    "HPCFLOW_DEBUG": "build the extensions without optimization, with assertions",
     "HPCFLOW_EXPLAIN_ONLY": "print plans and run nothing",
     "HPCFLOW_TEST_LIMIT_S": "hang limit of one multi-rank test",
 }
