@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcflow.errors import ConfigError, near_names
-from hpcflow.options import Parser, any_object, choice, duration, flag, optional, paths, positive, size, text, whole
+from hpcflow.options import Parser, any_object, choice, duration, optional, paths, positive, size, text, whole
 
 OTHER_VARIABLES: dict[str, str] = {
     "HPCFLOW_CONFIG": "path of the TOML file",
@@ -59,11 +59,7 @@ class SessionConfig:
     window_bytes: int = _option(16 << 20, positive(size), "bytes in flight per rank before producers wait")
     compression: str = _option("auto", choice("auto", "none", "lz4", "zstd"), "compression of exchanged frames; auto: the compiler decides per edge")
     spill_compression: str = _option("lz4", choice("none", "lz4", "zstd"), "compression of spilled blocks")
-    checksum_frames: bool = _option(False, flag, "checksum frames on the wire (spilled ones always are)")
     step_timeout_s: float = _option(600.0, duration, "a step without progress for this long is aborted; 0 never")
-    heartbeat_s: float = _option(1.0, positive(duration), "seconds between a worker's signs of life while idle")
-    task_attempts: int = _option(1, whole(1), "attempts of a task whose failure is not the program's fault")
-    stats: bool = _option(True, flag, "keep per-task and per-exchange statistics in the event log")
     sources: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
 
     def where(self, option: str) -> str:

@@ -83,17 +83,6 @@ def optional(parse: Parser) -> Parser:
     return lambda value: None if isinstance(value, str) and value.lower() in ("none", "auto") else parse(value)
 
 
-def flag(value: Any) -> bool:
-    """A bool, or the texts true/false, yes/no, on/off, 1/0."""
-    if isinstance(value, bool):
-        return value
-    known = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-    found = known.get(value.strip().lower()) if isinstance(value, str) else None
-    if found is None:
-        raise ValueError("expected true or false")
-    return found
-
-
 def choice(*names: str) -> Parser:
     """One of `names`."""
 

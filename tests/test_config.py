@@ -1,11 +1,13 @@
 """Options of a session: four sources, one answer, and a clear no to anything unknown."""
 
 import pickle
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hpcflow.config
 from hpcflow.config import OPTIONS, OTHER_VARIABLES, load_config, resolve_config
 from hpcflow.errors import ConfigError
 from hpcflow.options import SIZE_UNITS, duration, size
@@ -76,7 +78,6 @@ def test_what_is_no_duration_is_refused(value):
         ({}, {"HPCFLOW_WORKERS": "two"}, None, ["variable HPCFLOW_WORKERS", "'two'"]),
         ({"master": "none"}, {}, None, ["'dedicated', 'shared'"]),
         ({"window_bytes": 0}, {}, None, ["more than zero"]),
-        ({}, {"HPCFLOW_STATS": "perhaps"}, None, ["true or false"]),
         ({"event_log": 3}, {}, None, ["text or a path"]),
         ({}, {"HPCFLOW_COMM": "x"}, None, ["keyword argument of Session"]),
         ({}, {}, "[hpcflw]\nx = 1", ["no table [hpcflow]", "'hpcflw'"]),
@@ -88,6 +89,12 @@ def test_wrong_option_is_refused_with_its_source_and_a_way_out(keywords, environ
         resolve_config(keywords, environ, toml)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_every_option_has_a_reader():
+    package = Path(hpcflow.config.__file__).parent
+    source = "".join(path.read_text() for path in package.rglob("*.py") if path.name != "config.py")
+    assert [name for name in OPTIONS if f"config.{name}" not in source] == []
 
 
 def test_other_documented_variables_are_left_alone():

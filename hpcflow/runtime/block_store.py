@@ -50,8 +50,8 @@ class BlockStore:
         scratch_dirs: directories for spilled blocks, see `ScratchSpace`; checked at once, written to when memory is short. None: `default_scratch`.
         compression: of spilled blocks: none, lz4, zstd.
         pool: an `ArenaPool`; frames read back are put into its arenas. None: into plain memory.
-        emit: called with `SpillWritten` and `SpillRead` records.
-        on_failure: called once, on the spill thread, when a background spill fails.
+        emit: called with `SpillWritten` and `SpillRead` records, on the thread that spills or reads; may be set later.
+        on_failure: called on the spill thread when a background spill fails, once until one succeeds; may be set later.
     """
 
     def __init__(
@@ -68,8 +68,8 @@ class BlockStore:
         self.scratch = ScratchSpace(default_scratch(os.environ) if scratch_dirs is None else scratch_dirs)
         self._compression: Codec = compression
         self._pool = pool
-        self._emit = emit
-        self._on_failure = on_failure
+        self.emit = emit
+        self.on_failure = on_failure
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._books = Books()
@@ -300,8 +300,8 @@ class BlockStore:
         with self._lock:
             self._reads += 1
             self._read_bytes += block.place.size_bytes
-        if self._emit is not None:
-            self._emit(SpillRead(owner=block.owner, stored_bytes=block.place.size_bytes, resident_bytes=block.size_bytes, seconds=seconds))
+        if self.emit is not None:
+            self.emit(SpillRead(owner=block.owner, stored_bytes=block.place.size_bytes, resident_bytes=block.size_bytes, seconds=seconds))
         return value
 
     # -- inside: spilling ----------------------------------------------------------------------------------------------------------------
@@ -370,9 +370,9 @@ class BlockStore:
             self._spills += 1
             self._written_bytes += place.size_bytes
             self._spill_s += seconds
-        if self._emit is not None:
+        if self.emit is not None:
             stored = place.size_bytes
-            self._emit(
+            self.emit(
                 SpillWritten(owner=block.owner, resident_bytes=block.size_bytes, stored_bytes=stored, seconds=seconds, directory=place.directory)
             )
         return place
@@ -399,8 +399,8 @@ class BlockStore:
 
     def _report(self, error: SpillError) -> None:
         first, self._failure = self._failure is None, error
-        if first and self._on_failure is not None:
-            self._on_failure(error)
+        if first and self.on_failure is not None:
+            self.on_failure(error)
 
     def _retry_failed_spill(self) -> None:
         """A background spill that failed is tried again, and raised, where a task can take the error; as long as memory is short."""
