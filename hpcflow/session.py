@@ -28,10 +28,7 @@ from hpcflow.ir.dag import Dag, Vertex
 from hpcflow.ir.operators.concat import Collect
 from hpcflow.ir.operators.from_memory import FromMemory
 from hpcflow.ir.operators.range import Range
-from hpcflow.ir.operators.read_csv import ReadCsv
-from hpcflow.ir.operators.read_ipc import ReadIpc
 from hpcflow.ir.operators.read_parquet import ReadParquet
-from hpcflow.ir.operators.read_text import ReadText
 from hpcflow.ir.operators.source import Source
 from hpcflow.launch.launchers.environment import detect
 from hpcflow.plan.explain import explain
@@ -146,14 +143,20 @@ class Session:
 
     def read_csv(self, source: Any, **options: Any) -> Dataset:
         """CSV files; data types are fixed once, here. Options are those of `polars.scan_csv` that `ReadCsv.of` names."""
+        from hpcflow.ir.operators.read_csv import ReadCsv
+
         return self._source(ReadCsv.of(source, **options))
 
     def read_text(self, source: Any, **options: Any) -> Dataset:
         """Text files: one row a line, column "text"."""
+        from hpcflow.ir.operators.read_text import ReadText
+
         return self._source(ReadText.of(source, **options))
 
     def read_ipc(self, source: Any, **options: Any) -> Dataset:
         """Arrow IPC (Feather) files."""
+        from hpcflow.ir.operators.read_ipc import ReadIpc
+
         return self._source(ReadIpc.of(source, **options))
 
     def from_polars(self, df: Any) -> Dataset:

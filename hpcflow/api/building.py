@@ -14,13 +14,13 @@ import polars as pl
 
 from hpcflow.api.schemas import polars_errors
 from hpcflow.errors import ConfigError, SchemaError, UnsupportedExpressionError
-from hpcflow.expressions import AggregateStep, Kind, WholeStep, WindowStep, classify, expand, plan_expressions
+from hpcflow.expressions import AggregateStep, Kind, WindowStep, classify, expand, plan_expressions
 from hpcflow.ir.dag import Dag, Edge, Vertex
 from hpcflow.ir.operators.concat import Cache, ReadCache
 from hpcflow.ir.operators.filter import Filter
 from hpcflow.ir.operators.group_by import FinalGroupBy, PartialGroupBy
 from hpcflow.ir.operators.select import Select, SelectWhole
-from hpcflow.ir.operators.sort import Sort
+from hpcflow.ir.operators.sort import Slice, Sort
 from hpcflow.ir.operators.with_columns import ReturnToOrigin, WindowColumns, WithColumns, WithOrigin, WithScalars
 from hpcflow.ir.properties import EdgeProperties, Pattern, SortKey
 
@@ -108,36 +108,44 @@ def _planned(dataset: Dataset, exprs: list[pl.Expr], context: Any) -> Dataset:
         plan = plan_expressions(exprs, dataset.schema, context)
     original = dataset.columns
     for step in plan.steps:
-        if isinstance(step, WholeStep):
-            return dataset._then(SelectWhole(tuple(step.expressions)), _GATHER)
-        if isinstance(step, AggregateStep):
-            one_row = aggregate(dataset, step)
-            if plan.one_row and step is plan.steps[-1]:
-                return one_row._then(Select(tuple(plan.final)))
-            broadcast = Input(one_row, EdgeProperties(pattern=Pattern.BROADCAST))
-            dataset = dataset._then(WithScalars(), None, broadcast)
-        elif isinstance(step, WindowStep):
+        if isinstance(step, WindowStep):
             dataset = windows(dataset, step)
+        elif plan.one_row and step is plan.steps[-1] and len(plan.steps) == 1:
+            dataset = aggregate(dataset, step)
+        else:
+            dataset = dataset._then(WithScalars(), None, Input(aggregate(dataset, step), EdgeProperties(pattern=Pattern.BROADCAST)))
+    if plan.one_row:
+        one = dataset if len(plan.steps) == 1 and isinstance(plan.steps[0], AggregateStep) else dataset._then(Slice(0, 1))._then(Slice(0, 1), _GATHER)
+        return _constants(dataset, plan.final) if not plan.steps else one._then(Select(plan.final))
     if context == "filter":
         combined = plan.final[0]
         for predicate in plan.final[1:]:
             combined = combined & predicate
         result = dataset._then(Filter(combined))
+    elif context == "with_columns":
+        result = dataset._then(WithColumns(plan.final))
+    elif plan.length_changing:
+        return dataset._then(SelectWhole(plan.final))
     else:
-        result = dataset._then(WithColumns(tuple(plan.final)) if context == "with_columns" else Select(tuple(plan.final)))
-    if context != "select" and len(result.columns) != len({*original, *result.columns} - {c for c in result.columns if c.startswith("__agg_") or c.startswith("__win_")}):
-        kept = [c for c in result.columns if not (c.startswith(("__agg_", "__win_")) and c not in original)]
-        result = result._then(Select(tuple(pl.col(c) for c in kept)))
-    return result
+        return dataset._then(Select(plan.final))
+    made = {e.meta.output_name() for e in plan.final} if context == "with_columns" else set()
+    kept = [name for name in result.columns if name in original or name in made]
+    return result if len(kept) == len(result.columns) else result._then(Select(tuple(pl.col(name) for name in kept)))
+
+
+def _constants(dataset: Dataset, final: Iterable[pl.Expr]) -> Dataset:
+    """A select of literals only: one row, whatever the rows of the dataset."""
+    return dataset._session.from_polars(pl.LazyFrame(schema=dataset.schema).select(final).collect())
 
 
 def aggregate(dataset: Dataset, step: AggregateStep) -> Dataset:
-    """All rows to one row of aggregates: partial aggregates of each task, merged on one worker; or all rows gathered where they do not decompose."""
-    if step.decomposition is None:
-        return dataset._then(SelectWhole(tuple(step.aggregates)), _GATHER)
-    parts = step.decomposition
-    partial = dataset._then(PartialGroupBy((), tuple(parts.partial), tuple(parts.merge)))
-    return partial._then(FinalGroupBy((), tuple(parts.merge), tuple(parts.final)), _GATHER)
+    """All rows to one row of aggregates: partial aggregates of each task, merged on one worker; or all rows gathered where one does not decompose."""
+    parts = step.combined
+    if not parts.complete:
+        return dataset._then(SelectWhole(step.aggregates), _GATHER)
+    partial = dataset._then(PartialGroupBy((), parts.partial, parts.merge))
+    final = tuple(one for one in parts.final if one is not None)
+    return partial._then(FinalGroupBy((), parts.merge, final), _GATHER)
 
 
 def windows(dataset: Dataset, step: WindowStep) -> Dataset:
@@ -146,7 +154,7 @@ def windows(dataset: Dataset, step: WindowStep) -> Dataset:
     marked = with_origin(dataset, origin)
     keys = row_wise(dataset, list(step.keys), "over")
     edge = EdgeProperties(pattern=Pattern.HASH_SHUFFLE, keys=tuple(keys))
-    evaluated = marked._then(WindowColumns(tuple(keys), tuple(step.expressions)), edge)
+    evaluated = marked._then(WindowColumns(tuple(keys), step.windows), edge)
     return back_to_order(evaluated, [origin])
 
 

@@ -9,7 +9,7 @@ import polars as pl
 from hpcflow.api import building
 from hpcflow.api.schemas import polars_errors, row_keys
 from hpcflow.errors import SchemaError
-from hpcflow.expressions import expand
+from hpcflow.expressions import check_right_when_whole
 from hpcflow.ir.operators import group_by as operators
 from hpcflow.ir.operators.map_batches import Format
 from hpcflow.ir.properties import EdgeProperties, Pattern
@@ -35,7 +35,8 @@ class GroupBy:
         parsed = building.parse(aggs, named_aggs)
         prepared, keys, back = self._prepare()
         schema = self._dataset.schema
-        expressions = expand(parsed, schema)
+        with polars_errors(schema):
+            expressions = check_right_when_whole(parsed, schema)
         names = [k.meta.output_name() for k in self._by]
         taken = {e.meta.output_name() for e in expressions}
         if plain := [k for k in names if k in taken]:

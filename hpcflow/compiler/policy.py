@@ -18,7 +18,6 @@ from hpcflow.config import SessionConfig
 from hpcflow.errors import ConfigError, near_names
 from hpcflow.ir import legality
 from hpcflow.ir.dag import Dag
-from hpcflow.ir.render import to_text
 
 
 @dataclass(frozen=True)
@@ -62,10 +61,18 @@ class PassReport:
     seconds: float
     changed: bool
     skipped: bool
-    before: str
-    after: str
-    vertices_before: int
-    vertices_after: int
+    before: Dag
+    after: Dag
+
+    @property
+    def vertices_before(self) -> int:
+        """Vertices that the pass was given."""
+        return len(self.before.vertices)
+
+    @property
+    def vertices_after(self) -> int:
+        """Vertices that it left."""
+        return len(self.after.vertices)
 
 
 @dataclass(frozen=True)
@@ -109,9 +116,7 @@ def optimize(dag: Dag, policy: Policy, context: CompileContext) -> tuple[Dag, tu
         changed = new is not dag
         if changed:
             _check_pass(current, dag, new)
-        reports.append(
-            PassReport(current.name, seconds, changed, skipped, to_text(dag) if changed else "", to_text(new) if changed else "", len(dag.vertices), len(new.vertices))
-        )
+        reports.append(PassReport(current.name, seconds, changed, skipped, dag, new))
         dag = new
     return dag, tuple(reports)
 

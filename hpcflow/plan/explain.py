@@ -100,7 +100,7 @@ def _output_text(output: object, plan: PhysicalPlan) -> str:
 
 def _pass_text(report: Any) -> str:
     head = f"{report.name}: {'skipped' if report.skipped else 'changed' if report.changed else 'nothing to do'} ({report.seconds * 1e3:.2f} ms)"
-    return head if not report.changed else f"{head}\n{_indent(report.after)}"
+    return head if not report.changed else f"{head}\n{_indent(to_text(report.after))}"
 
 
 def _stage_json(stage: Stage) -> dict[str, Any]:

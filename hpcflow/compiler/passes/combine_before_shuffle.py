@@ -35,10 +35,10 @@ def combine_before_shuffle(dag: Dag, context: CompileContext) -> Dag:
         if operator.maintain_order:
             continue
         parts = decompose_all(operator.aggregations, schema)
-        if parts is None:
+        if not parts.complete:
             continue
-        partial = PartialGroupBy(operator.keys, tuple(parts.partial), tuple(parts.merge))
+        partial = PartialGroupBy(operator.keys, parts.partial, parts.merge)
         below = Vertex(partial, partial.output_schema((schema,)))
         dag = dag.with_inserted(edge, below, EdgeProperties(), edge.properties)
-        dag = dag.with_vertex(replace(vertex, operator=FinalGroupBy(operator.keys, tuple(parts.merge), tuple(parts.final))))
+        dag = dag.with_vertex(replace(vertex, operator=FinalGroupBy(operator.keys, parts.merge, tuple(one for one in parts.final if one is not None))))
     return dag

@@ -61,7 +61,12 @@ class Operator(ABC):
 
     def describe(self) -> str:
         """The arguments in one line, for explain."""
-        return ", ".join(f"{f.name}={brief(getattr(self, f.name))}" for f in fields(self) if getattr(self, f.name) not in (None, (), False) or f.name in ("n",))
+        shown = []
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, pl.Expr) or not (value is None or value is False or value == ()):
+                shown.append(f"{f.name}={brief(value)}")
+        return ", ".join(shown)
 
     def fingerprint(self) -> object:
         """Equal for two operators that compute the same (common subexpression elimination); unequal when in doubt."""
