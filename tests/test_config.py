@@ -125,3 +125,11 @@ def test_configuration_travels_to_workers():
 def test_describe_shows_every_option_and_its_source():
     lines = resolve_config({"workers": 3}).describe().splitlines()
     assert len(lines) == len(OPTIONS) and "workers = 3  (keyword argument)" in lines
+
+
+def test_page_of_options_is_up_to_date():
+    page = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text()
+    rows = [f"| `{name}` | `{option.default!r}` | {option.metadata['doc']} |" for name, option in OPTIONS.items()]
+    rows += [f"| `{name}` | {meaning} |" for name, meaning in OTHER_VARIABLES.items()]
+    assert [row for row in rows if row not in page] == []
+    assert page.count("\n| `") == len(rows)

@@ -99,15 +99,18 @@ class BlockStore:
 
     # -- tables --------------------------------------------------------------------------------------------------------------------------
 
-    def put_table(self, key: Key, df: pl.DataFrame, owner: str = "blocks", to_scratch: bool = False) -> None:
+    def put_table(self, key: Key, df: pl.DataFrame, owner: str | None = None, to_scratch: bool = False) -> None:
         """Keep a DataFrame, compacted; spills on this thread when that takes the store over its budget. Not for the engine thread.
 
-        With `to_scratch` the table goes to disk at once and leaves memory, whatever the budget says.
+        Args:
+            owner: account of the budget; by default `cache` for keys that begin so, `blocks` for others.
+            to_scratch: to disk at once and out of memory, whatever the budget says.
 
         Raises:
             KeyError: the key is there. SchemaError: an Object column. SpillError: disk full.
         """
         refuse_object_columns(df)
+        owner = owner or ("cache" if key[:1] == ("cache",) else "blocks")
         kept = compact(df)
         self._insert(Block(key, "table", owner, kept, resident_bytes(kept)))
         try:

@@ -46,6 +46,7 @@ def _cgroup_limits(root: Path) -> Iterator[MemoryLimit]:
         _, controllers, path = [*line.split(":", 2), "", "", ""][:3]
         if controllers == "":
             yield from _limits_above(root / "sys/fs/cgroup", path, "memory.max")
+            yield from _limits_above(root / "sys/fs/cgroup", path, "memory.high")  # above it processes are slowed to a crawl
         elif "memory" in controllers.split(","):
             yield from _limits_above(root / "sys/fs/cgroup/memory", path, "memory.limit_in_bytes")
 

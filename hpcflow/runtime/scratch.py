@@ -105,21 +105,20 @@ class ScratchSpace:
         advice = "Free space there, or set HPCFLOW_SCRATCH (or scratch=) to directories with more, or raise memory_budget"
         raise SpillError(f"cannot spill {size} bytes to scratch: {'; '.join(problems)}. {advice}")
 
-    def read(self, location: Location) -> memoryview:
+    def read(self, location: Location) -> bytes:
         """The payload, checked.
 
         Raises:
             SpillError: the file is cut or its bytes have changed.
         """
         segment = location.segment
-        block = memoryview(bytearray(location.size_bytes))
         try:
             with self._using(segment):
-                got = _read_all(segment.descriptor, block, location.offset)
+                header = os.pread(segment.descriptor, _HEADER.size, location.offset)
+                payload = _read_all(segment.descriptor, location.size_bytes - _HEADER.size, location.offset + _HEADER.size)
         except OSError as error:
             raise SpillError(f"cannot read {segment} at byte {location.offset}: {error.strerror}") from None
-        payload = block[_HEADER.size :]
-        if got != location.size_bytes or bytes(block[: _HEADER.size]) != _header([payload]):
+        if header != _header([payload]):
             what = f"{segment} is damaged: the block of {location.size_bytes} bytes at byte {location.offset} fails its checksum"
             raise SpillError(f"{what}. The disk returned other bytes than were written; set HPCFLOW_SCRATCH to another disk")
         return payload
@@ -223,7 +222,7 @@ def _open_unnamed(directory: str) -> int:
         return descriptor
 
 
-def _header(payload: Sequence[memoryview]) -> bytes:
+def _header(payload: Sequence[Any]) -> bytes:
     size = sum(map(len, payload))
     checksum = zlib.crc32(_HEADER.pack(_MAGIC, _VERSION, 0, size, 0))
     for part in payload:
@@ -238,11 +237,11 @@ def _write_all(descriptor: int, parts: Sequence[memoryview], offset: int) -> Non
             part, offset = part[written:], offset + written
 
 
-def _read_all(descriptor: int, into: memoryview, offset: int) -> int:
-    done = 0
-    while done < len(into):
-        got = os.preadv(descriptor, [into[done : done + (1 << 30)]], offset + done)
-        if got == 0:
+def _read_all(descriptor: int, size: int, offset: int) -> bytes:
+    parts, got = [], 0
+    while got < size:
+        parts.append(os.pread(descriptor, min(size - got, 1 << 30), offset + got))
+        if not parts[-1]:
             break
-        done += got
-    return done
+        got += len(parts[-1])
+    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -38,10 +38,10 @@ def encode_frame(frame: Any, codec: Codec) -> tuple[Any, ...]:
     return _FRAME.pack(_STORED_CODECS.index(stored), len(raw)), body
 
 
-def decode_frame(payload: memoryview, pool: Any = None) -> Any:
+def decode_frame(payload: bytes, pool: Any = None) -> Any:
     """The buffer again: an arena of `pool`, or 64-byte aligned plain memory."""
     number, size = _FRAME.unpack_from(payload)
-    body: Any = payload[_FRAME.size :]
+    body: Any = memoryview(payload)[_FRAME.size :]
     if number:
         body = pa.decompress(body, decompressed_size=size, codec=_STORED_CODECS[number])
         if pool is None:
@@ -58,9 +58,9 @@ def encode_table(df: pl.DataFrame, codec: Codec) -> tuple[Any, ...]:
     return (stream.getbuffer(),)
 
 
-def decode_table(payload: memoryview) -> pl.DataFrame:
+def decode_table(payload: bytes) -> pl.DataFrame:
     """The DataFrame again."""
-    return pl.read_ipc(io.BytesIO(payload))
+    return pl.read_ipc(payload)
 
 
 def refuse_object_columns(df: pl.DataFrame) -> None:

@@ -153,8 +153,9 @@ def test_object_columns_are_refused_by_name(store):
 
 def test_owners_are_counted_apart(store):
     store.put(("f",), bytes(10))
-    store.put_table(("t",), pl.DataFrame({"x": [1, 2]}), owner="cache")
-    assert store.budget.by_owner() == {"exchange": 10, "cache": 16}
+    store.put_table(("t",), pl.DataFrame({"x": [1, 2]}))
+    store.put_table(("cache", 1), pl.DataFrame({"x": [1, 2, 3]}))
+    assert store.budget.by_owner() == {"exchange": 10, "blocks": 16, "cache": 24}
 
 
 def test_spills_and_reads_are_told(tmp_path):

@@ -95,6 +95,7 @@ V1 = "9:name=systemd:/\n4:cpu,memory:/slurm/job_7\n0::/\n"
         ("", {}, {}, 16 * GIB, "node"),
         (V2, {"slurm/job_7/step_0/memory.max": "max\n", "slurm/job_7/memory.max": f"{4 * GIB}\n"}, {}, 4 * GIB, "cgroup /slurm/job_7"),
         (V2, {"memory.max": f"{3 * GIB}\n"}, {}, 3 * GIB, "cgroup /"),
+        (V2, {"slurm/memory.high": f"{2 * GIB}\n", "memory.max": f"{3 * GIB}\n"}, {}, 2 * GIB, "cgroup /slurm"),
         (V1, {"memory/slurm/job_7/memory.limit_in_bytes": f"{2 * GIB}\n"}, {}, 2 * GIB, "cgroup /slurm/job_7"),
         (V1, {"memory/memory.limit_in_bytes": f"{(1 << 63) - 4096}\n"}, {}, 16 * GIB, "node"),
         (V2, {}, {"SLURM_MEM_PER_NODE": "4096"}, 4 * GIB, "SLURM_MEM_PER_NODE"),
