@@ -44,6 +44,7 @@ class Classification:
     right_when_whole: bool = True
 
 
+_ELEMENT = {"Column": ""}  # how list.filter() writes the element
 _ROWS = Classification(Kind.ROW_WISE)
 _LITERAL = Classification(Kind.ROW_WISE, scalar=True)
 
@@ -65,6 +66,8 @@ def classify_tree(tree: Tree, schema: SchemaLike) -> Classification:
         return _literal(tree)
     if name == "Len":
         return Classification(Kind.AGGREGATION, "it is the number of all rows", "len()", scalar=True)
+    if name == "PipeWithDtype":
+        return _refuse(tree, "its function runs inside Polars; call the function on the expression yourself", whole=False)
     if not is_known(tree):
         return _refuse(tree, f"the node {name!r} is not known to be right on partitions", whole=False)
     if name == "Function":
@@ -179,7 +182,7 @@ def _special_rule(name: str, tree: Tree, schema: SchemaLike) -> Rule | None:
         return Rule(Kind.ORDER_DEPENDENT, "it looks among the values of all rows; write .is_in(other.implode())")
     if name in ("Hash", "ToPhysical", "Categorical.Physical") and holds_categorical(_element_free_dtype(inputs[0], schema)):
         return Rule(Kind.UNSUPPORTED, "the physical values of a Categorical differ from process to process; cast to String or Enum first")
-    if name == "Categorical.To" and "Categorical" in str(function):
+    if name == "Categorical.To" and "'Categorical'" in str(function["Categorical"]["To"]):
         return Rule(Kind.UNSUPPORTED, "the physical values of a Categorical differ from process to process; cast from String")
     if name == "StringExpr.Strptime" and function["StringExpr"]["Strptime"][1]["format"] is None:
         return Rule(Kind.ORDER_DEPENDENT, "without a format it is inferred from the first rows; give format=")
@@ -204,7 +207,7 @@ def _special_rule(name: str, tree: Tree, schema: SchemaLike) -> Rule | None:
 
 def _element_free_dtype(tree: Tree, schema: SchemaLike) -> pl.DataType:
     """The dtype of an input; within `list.eval` (where rows of the schema are not in sight) it is not known, and taken for the worst."""
-    if any(split_node(node)[0] in ("Element", "Field") for node in walk(tree)):
+    if any(split_node(node)[0] in ("Element", "Field") or node == _ELEMENT for node in walk(tree)):
         return pl.Categorical()
     return dtype_of(tree, schema)
 
@@ -233,7 +236,7 @@ def _eval(tree: Tree, inputs: list[Classification], schema: SchemaLike) -> Class
     inner = classify_tree(evaluation, schema)
     if not inner.right_when_whole:
         return Classification(Kind.UNSUPPORTED, inner.reason, inner.node, right_when_whole=False)
-    if any(split_node(node)[0] == "Column" for node in walk(evaluation)):
+    if any(node != _ELEMENT and split_node(node)[0] == "Column" for node in walk(evaluation)):
         return _refuse(tree, "columns within list.eval are not supported", whole=False)
     if name == "Cumulative":
         return _at_least(Kind.ORDER_DEPENDENT, "it depends on the order of all rows", tree, inputs)

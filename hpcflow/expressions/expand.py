@@ -1,6 +1,6 @@
 """Expansion: selectors, `pl.all()`, regexes and unnested structs become one expression per output.
 
-Invariant: the outputs (names, order and dtypes) are the ones of `LazyFrame.select(exprs)`; this is checked against Polars for every expression that holds a selector.
+Invariant: the outputs are the ones of `LazyFrame.select(exprs)`; for every expression that holds a selector this is checked against Polars' own expansion.
 
     >>> import polars as pl
     >>> [one.meta.output_name() for one in expand([pl.all() * 2, "k"], pl.Schema({"k": pl.Int64, "v": pl.Float64}))]
@@ -15,7 +15,7 @@ import polars as pl
 
 from hpcflow.errors import ColumnNotFoundError, UnsupportedExpressionError, near_names
 from hpcflow.expressions.functions import EXPANDS_INPUTS
-from hpcflow.expressions.schemas import SchemaLike, dtype_of, empty_frame, output_schema
+from hpcflow.expressions.schemas import SchemaLike, dtype_of, empty_frame
 from hpcflow.expressions.tree import Tree, children, from_tree, function_name, split_node, to_tree, walk, with_children
 
 
@@ -39,8 +39,7 @@ def _expand_one(expr: pl.Expr, schema: SchemaLike) -> list[pl.Expr]:
     if not has_several_outputs(tree):
         return [expr]
     parts = [from_tree(part) for part in expand_tree(tree, schema)]
-    wanted = _selected(expr, schema)
-    if output_schema_list(parts, schema) != wanted:
+    if _projection([expr], schema) != _projection(parts, schema):
         raise UnsupportedExpressionError(f"the selector in {expr} is in a place that cannot be expanded; name the columns")
     return parts
 
@@ -64,9 +63,12 @@ def _selected(expr: pl.Expr, schema: SchemaLike) -> list[tuple[str, pl.DataType]
         raise ColumnNotFoundError(f"{str(error).splitlines()[0]} (columns: {_listed(schema)})") from error
 
 
-def output_schema_list(parts: list[pl.Expr], schema: SchemaLike) -> list[tuple[str, pl.DataType]]:
-    """Names and dtypes of single-output expressions, repeats allowed until Polars itself refuses them."""
-    return list(output_schema(parts, schema).items())
+def _projection(exprs: list[pl.Expr], schema: SchemaLike) -> str:
+    """How Polars writes `select(exprs)` after it has expanded them."""
+    try:
+        return empty_frame(schema).select(exprs).explain(optimized=False)
+    except pl.exceptions.ColumnNotFoundError as error:
+        raise ColumnNotFoundError(f"{str(error).splitlines()[0]} (columns: {_listed(schema)})") from error
 
 
 def has_several_outputs(tree: Tree) -> bool:
@@ -84,33 +86,23 @@ def expand_tree(tree: Tree, schema: SchemaLike) -> list[Tree]:
     if name == "Selector":
         return [{"Column": column} for column, _ in _selected(from_tree(tree), schema)]
     if name == "Function" and function_name(body) == "StructExpr.SelectFields":
-        return [field for one in expand_tree(body["input"][0], schema) for field in _fields(one, body["function"]["StructExpr"]["SelectFields"], schema)]
+        selector = body["function"]["StructExpr"]["SelectFields"]
+        return [field for one in expand_tree(body["input"][0], schema) for field in _fields(one, selector, schema)]
     below = [expand_tree(child, schema) for child in children(tree)]
     if name == "Function" and function_name(body) in EXPANDS_INPUTS:
         return [{"Function": {**body, "input": [one for part in below for one in part]}}]
-    if name == "Over":
-        return _expand_over(tree, below)
-    if name == "SortBy":
-        keys = [one for part in below[1:] for one in part]
-        options = body["sort_options"]
-        spread = {field: [flag for flag, part in zip(options[field], below[1:], strict=False) for _ in part] if len(options[field]) > 1 else options[field] for field in ("descending", "nulls_last")}
-        return [{"SortBy": {"expr": one, "by": keys, "sort_options": {**options, **spread}}} for one in below[0]]
+    if name == "StructEval":
+        fields = [one for part in below[1:] for one in part]
+        return [{"StructEval": {**body, "expr": one, "evaluation": fields}} for one in below[0]]
     if any(not part for part in below):
         return []
     count = max((len(part) for part in below), default=1)
     if any(len(part) not in (1, count) for part in below):
-        raise UnsupportedExpressionError(f"selectors of different sizes ({', '.join(str(len(part)) for part in below)} columns) meet in {from_tree(tree)}; name the columns")
-    return [with_children(tree, [part[row if len(part) > 1 else 0] for part in below]) if below else tree for row in range(count)]
-
-
-def _expand_over(tree: Tree, below: list[list[Tree]]) -> list[Tree]:
-    body = tree["Over"]
-    key_count = len(body["partition_by"])
-    keys = [one for part in below[1 : 1 + key_count] for one in part]
-    outputs = []
-    for one in below[0]:
-        outputs.append({"Over": {**body, "function": one, "partition_by": keys}})
-    return outputs
+        sizes = ", ".join(str(len(part)) for part in below)
+        raise UnsupportedExpressionError(f"selectors of different sizes ({sizes} columns) meet in {from_tree(tree)}; name the columns")
+    if not below:
+        return [tree]
+    return [with_children(tree, [part[row if len(part) > 1 else 0] for part in below]) for row in range(count)]
 
 
 def _fields(struct: Tree, selector: Tree, schema: SchemaLike) -> list[Tree]:

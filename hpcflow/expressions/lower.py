@@ -43,7 +43,7 @@ class Lowering:
     def run(self, exprs: Sequence[pl.Expr]) -> list[pl.Expr]:
         """Rewrite single-output expressions until all are row-wise, noting the steps. Raises UnsupportedExpressionError."""
         trees = [to_tree(expr) for expr in exprs]
-        names = [expr.meta.output_name() for expr in exprs]
+        names = [output_name(tree) for tree in trees]
         changed = [False] * len(trees)
         while True:
             found = [classify_tree(tree, self.schema) for tree in trees]
@@ -166,7 +166,8 @@ class Lowering:
 
 def refusal(found: Classification) -> UnsupportedExpressionError:
     """The error for an expression that cannot run on partitions."""
-    return UnsupportedExpressionError(f"{found.node} cannot run on partitions: {found.reason}")
+    hint = "; within groups, .over(keys) is supported" if found.kind is Kind.ORDER_DEPENDENT and "use" not in found.reason else ""
+    return UnsupportedExpressionError(f"{found.node} cannot run on partitions: {found.reason}{hint}")
 
 
 def has_columns(tree: Tree) -> bool:

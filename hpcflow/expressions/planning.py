@@ -74,9 +74,9 @@ def plan_expressions(exprs: Iterable[pl.Expr | str], schema: SchemaLike, context
 
 def _length_changing(outputs: Sequence[pl.Expr], first: Classification, schema: SchemaLike, context: Context) -> ExpressionPlan:
     if context != "select" or len(outputs) != 1:
-        raise UnsupportedExpressionError(f"{first.node} changes the number of rows ({first.reason}); select it alone, or use the Dataset method of that name")
+        raise UnsupportedExpressionError(f"{first.node} changes the number of rows ({first.reason}); select it alone, or use the Dataset method for it")
     if not is_partition_slice(to_tree(outputs[0]), schema):
-        raise UnsupportedExpressionError(f"{first.node} cannot run on partitions: {first.reason}; use the Dataset method of that name, or aggregate it")
+        raise UnsupportedExpressionError(f"{first.node} cannot run on partitions: {first.reason}; aggregate it, or use the Dataset method for it")
     return ExpressionPlan(context, (), tuple(outputs), length_changing=True)
 
 

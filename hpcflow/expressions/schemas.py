@@ -30,11 +30,6 @@ def empty_frame(schema: SchemaLike) -> pl.LazyFrame:
     return frame
 
 
-def output_schema(exprs: list[pl.Expr], schema: SchemaLike) -> pl.Schema:
-    """Names and dtypes of `select(exprs)`."""
-    return empty_frame(schema).select(exprs).collect_schema()
-
-
 def dtype_of(tree: Tree, schema: SchemaLike) -> pl.DataType:
     """The dtype of one expression over rows of this schema. Raises Polars' error when it is ill-typed."""
     return next(iter(empty_frame(schema).select(from_tree(tree).alias("x")).collect_schema().values()))

@@ -179,11 +179,21 @@ def alias(tree: Tree, name: str) -> Tree:
 
 def output_name(tree: Tree) -> str:
     """The output name Polars gives this node."""
-    return from_tree(tree).meta.output_name()
+    try:
+        return from_tree(tree).meta.output_name()
+    except pl.exceptions.PolarsError:  # Polars does not say it for `name.keep()` within an expression
+        name, body = split_node(tree)
+        if name == "Alias":
+            return str(body[1])
+        if name == "KeepName":
+            return from_tree(body).meta.root_names()[0]
+        return output_name(children(tree)[0])
 
 
 def describe(tree: Tree) -> str:
     """A short text of a node for error messages."""
+    if split_node(tree)[0] == "AnonymousFunction":
+        return f"a Python function of {', '.join(describe(child) for child in children(tree))}"
     try:
         return _short(from_tree(tree))
     except Exception:

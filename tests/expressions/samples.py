@@ -17,6 +17,16 @@ warnings.simplefilter("ignore")
 ROWS = 40
 
 
+class Metre(pl.BaseExtension):
+    """An extension dtype over Int64."""
+
+    def __init__(self) -> None:
+        super().__init__("hpcflow.test.metre", pl.Int64)
+
+
+pl.register_extension_type("hpcflow.test.metre", Metre)
+
+
 def _cycle(values: list[object], rows: int = ROWS) -> list[object]:
     return [values[index % len(values)] for index in range(rows)]
 
@@ -25,7 +35,7 @@ def frame(rows: int = ROWS) -> pl.DataFrame:
     """The sample frame: `rows` rows; nulls, NaN, repeated and sorted columns of every dtype."""
     day, moment = dt.date(2024, 1, 30), dt.datetime(2024, 1, 30, 22, 15, 1, 250_000)
     n = range(rows)
-    return pl.DataFrame(
+    plain = pl.DataFrame(
         {
             "k": pl.Series(_cycle([1, 2, 3, 1, None, 2, 1], rows), dtype=pl.Int64),
             "g": pl.Series(_cycle(["x", "y", "x", "z", "y"], rows), dtype=pl.String),
@@ -66,6 +76,8 @@ def frame(rows: int = ROWS) -> pl.DataFrame:
             "y4": pl.Series(_cycle([b"abcd", b"\x00\xff\x01\x02"], rows), dtype=pl.Binary),
         }
     )
+    entry = pl.struct(key=pl.lit("x"), value=pl.col("n"))
+    return plain.with_columns(pl.concat_list(entry).alias("lm")).with_columns(pl.col("lm").list.to_map().alias("m"))
 
 
 def _columns(*names: str) -> tuple[pl.Expr, ...]:
@@ -73,7 +85,7 @@ def _columns(*names: str) -> tuple[pl.Expr, ...]:
 
 
 K, G, I, J, N, F, X, B, S, D, T, T0, TZ, DU, TM = _columns("k", "g", "i", "j", "n", "f", "x", "b", "s", "d", "t", "t0", "tz", "du", "tm")
-L, L1, LB, LS, A, AB, AS, ST, C, E, Y, Y4 = _columns("l", "l1", "lb", "ls", "a", "ab", "as", "st", "c", "e", "y", "y4")
+L, L1, LB, LS, A, AB, AS, ST, C, E, Y, Y4, M = _columns("l", "l1", "lb", "ls", "a", "ab", "as", "st", "c", "e", "y", "y4", "m")
 
 _PLAIN: dict[str, list[pl.Expr]] = {
     "abs": [I.abs(), F.abs(), DU.abs()],
@@ -97,6 +109,9 @@ _PLAIN: dict[str, list[pl.Expr]] = {
     "arg_true": [B.arg_true()],
     "arg_unique": [I.arg_unique()],
     "backward_fill": [I.backward_fill()],
+    "bin_intervals": [X.bin_intervals([0.0, 0.5], labels=False), X.bin_intervals(3, labels=False)],
+    "bin_quantiles": [X.bin_quantiles(2, labels=False)],
+    "bin_ranks": [X.bin_ranks(2, labels=False)],
     "bitwise_and": [J.bitwise_and()],
     "bitwise_count_ones": [I.bitwise_count_ones()],
     "bitwise_count_zeros": [I.bitwise_count_zeros()],
@@ -190,7 +205,12 @@ _PLAIN: dict[str, list[pl.Expr]] = {
     "log1p": [J.log1p()],
     "lower_bound": [pl.col("i8").lower_bound()],
     "lt": [I.lt(J)],
-    "map": [],
+    "map.contains_key": [M.map.contains_key("x")],
+    "map.entries": [M.map.entries()],
+    "map.get": [M.map.get("x")],
+    "map.keys": [M.map.keys()],
+    "map.len": [M.map.len()],
+    "map.values": [M.map.values()],
     "map_batches": [I.map_batches(lambda s: s + 1, return_dtype=pl.Int64), I.map_batches(lambda s: s + 1, return_dtype=pl.Int64, is_elementwise=True)],
     "map_elements": [I.map_elements(lambda v: v + 1, return_dtype=pl.Int64)],
     "max": [I.max(), F.max(), S.max(), B.max(), D.max(), C.max(), E.max(), pl.col("dec").max()],
@@ -220,7 +240,7 @@ _PLAIN: dict[str, list[pl.Expr]] = {
     "peak_max": [J.peak_max()],
     "peak_min": [J.peak_min()],
     "pipe": [I.pipe(lambda e: e + 1)],
-    "pipe_with_dtype": [],
+    "pipe_with_dtype": [I.pipe_with_dtype(lambda e, dtype: e + 1)],
     "pow": [X.pow(2), J.pow(2), 2 ** X],
     "product": [X.product(), pl.col("b2").product()],
     "qcut": [X.qcut(2)],
@@ -290,7 +310,6 @@ _PLAIN: dict[str, list[pl.Expr]] = {
     "value_counts": [I.value_counts(sort=True)],
     "var": [X.var(), I.var(0), pl.col("f32").var()],
     "xor": [B.xor(pl.col("b2"))],
-    "bin_intervals": [], "bin_quantiles": [], "bin_ranks": [],
 }
 
 _STR: dict[str, list[pl.Expr]] = {
@@ -432,7 +451,7 @@ _LIST: dict[str, list[pl.Expr]] = {
     "sum": [L.list.sum()],
     "tail": [L.list.tail(2)],
     "to_array": [L1.list.to_array(1)],
-    "to_map": [],
+    "to_map": [pl.col("lm").list.to_map()],
     "to_struct": [L1.list.to_struct(fields=["p"])],
     "unique": [L.list.unique(maintain_order=True)],
     "var": [L.list.var()],
@@ -475,7 +494,7 @@ _ARR: dict[str, list[pl.Expr]] = {
 
 _OTHER: dict[str, list[pl.Expr]] = {
     "struct.drop": [ST.struct.drop(["p"])],
-    "struct.eval": [],
+    "struct.eval": [ST.struct.eval(pl.field("p") + 1), ST.struct.eval(pl.field("p").sum())],
     "struct.field": [ST.struct.field("p"), ST.struct.field("*")],
     "struct.json_encode": [ST.struct.json_encode()],
     "struct.rename_fields": [ST.struct.rename_fields(["r", "s"])],
@@ -487,7 +506,7 @@ _OTHER: dict[str, list[pl.Expr]] = {
     "cat.physical": [C.cat.physical(), E.cat.physical()],
     "cat.slice": [C.cat.slice(0, 1)],
     "cat.starts_with": [C.cat.starts_with("t")],
-    "cat.to": [],
+    "cat.to": [E.cat.physical().cat.to(pl.Enum(["lo", "mid", "hi"])), C.cat.physical().cat.to(pl.Categorical)],
     "bin.contains": [Y.bin.contains(b"a")],
     "bin.decode": [Y.bin.encode("hex").str.to_lowercase().cast(pl.Binary).bin.decode("hex")],
     "bin.encode": [Y.bin.encode("hex")],
@@ -505,14 +524,14 @@ _OTHER: dict[str, list[pl.Expr]] = {
     "name.prefix": [I.name.prefix("p_")],
     "name.prefix_fields": [ST.name.prefix_fields("p_")],
     "name.replace": [I.name.replace("i", "o")],
-    "name.strip_prefix": [],
-    "name.strip_suffix": [],
+    "name.strip_prefix": [pl.col("u8").name.strip_prefix("u")],
+    "name.strip_suffix": [pl.col("u8").name.strip_suffix("8")],
     "name.suffix": [I.name.suffix("_s"), (I + J).name.suffix("_s"), I.sum().name.suffix("_s")],
     "name.suffix_fields": [ST.name.suffix_fields("_s")],
     "name.to_lowercase": [I.name.to_lowercase()],
     "name.to_uppercase": [I.name.to_uppercase()],
-    "ext.storage": [],
-    "ext.to": [],
+    "ext.storage": [I.ext.to(Metre()).ext.storage()],
+    "ext.to": [I.ext.to(Metre()).ext.storage() + 1],
 }
 
 NOT_EVALUATED: dict[str, str] = {
@@ -529,3 +548,32 @@ SAMPLES: dict[str, list[pl.Expr]] = {
     **{f"arr.{name}": value for name, value in _ARR.items()},
     **_OTHER,
 }
+
+FUNCTIONS: list[pl.Expr] = [
+    pl.when(I > 3).then(J).otherwise(None), pl.when(I > I.mean()).then(pl.lit("high")).when(B).then(S).otherwise(pl.lit("low")),
+    pl.concat_str("s", "g", separator="-", ignore_nulls=True), pl.format("{}:{}", "k", "s"), pl.concat_list("k", "i"), pl.concat_arr("j", "n"),
+    pl.struct("k", "s"), pl.struct(I.mean().alias("m"), "k"), pl.coalesce("i", "k", 0), pl.sum_horizontal("i", "j"), pl.mean_horizontal("i", "f"), pl.min_horizontal("i", "j"),
+    pl.max_horizontal(pl.col("i", "j")), pl.any_horizontal("b", "b2"), pl.all_horizontal("b", "b2"), pl.fold(0, lambda a, b: a + b, [J, N]), pl.reduce(lambda a, b: a + b, [J, N]),
+    pl.cum_sum_horizontal("j", "n"), pl.arctan2("x", "j"), pl.int_ranges(0, "j"), pl.date_ranges("bd", pl.col("bd") + dt.timedelta(days=2)), pl.linear_spaces("j", "n", 3),
+    pl.date(2024, "j", 1), pl.datetime(2024, 1, "j"), pl.duration(days="j"), pl.time("j", 1), pl.from_epoch("n"), pl.business_day_count("bd", pl.date(2024, 3, 1)),
+    pl.corr("x", "j"), pl.corr("x", "j", method="spearman"), pl.cov("x", "j"), pl.rolling_corr("x", "j", window_size=3), pl.int_range(pl.len()), pl.row_index(), pl.int_range(0, 40),
+    pl.arg_where(I > 0), pl.arg_sort_by("n", "k"), pl.lit(1), pl.lit(1) + 2, pl.lit(pl.Series([1, 2])), pl.lit(pl.Series([7])), pl.repeat(1, pl.len()), pl.ones(40), pl.sql_expr("i + 1"),
+    pl.map_batches(["i", "j"], lambda s: s[0] + s[1], return_dtype=pl.Int64, is_elementwise=True),
+    pl.map_groups(["i"], lambda s: s[0].sum(), return_dtype=pl.Int64, returns_scalar=True),
+    I + pl.lit(pl.Series([7])), I + pl.lit(pl.Series(range(ROWS))), I.is_in(pl.Series([5, 7])), I.is_in(J), F.fill_nan(float("inf")) * 123456789.123456789 - F.max(),
+    I.sum() / I.count(), I.sum() / I.median(), (I - I.mean()).pow(2).mean(), ((I - I.min()) / (I.max() - I.min())).median(), (I - I.mean()).filter(I > I.median()).sum(),
+    I.filter(B).drop_nulls().mean(), F.drop_nans().mean(), L.explode().sum(), L.list.explode().max(), I.filter(I > 1000).first(), I.filter(I > 1000).last(),
+    I.filter(I > 1000).max(), (I.filter(B) * 2).sum(), (I.filter(B) * J.filter(B)).sum(), I.unique().count(), I.sort().first(), I.cum_sum().max(), I.shift().sum(), I.head(5).sum(),
+    I.sum().over("k").max(), I.sum().over("k") - I.sum(), I.sum().over("k") / I.sum().over("g"), (I - I.mean().over("k")).abs().sum(), (I - I.mean()).sum().over("k"),
+    I.sum().over(J > J.mean()), I.sum().over("k", (J > J.mean())), I.cum_sum().over("k", order_by="x"), I.rank().over("k"), I.forward_fill().over("g"), (I * 2).over("k"), I.over("k"),
+    X.rolling_mean(2).over("g"), I.first().over("k"), I.last().over("g"), pl.len().over("k", "g"), I.filter(B).sum().over("k"), I.sum().over("k").over("g"), I.sum().over(pl.lit(1)),
+    I.sum().over(order_by="n"), I.mean().over("f"), I.map_batches(lambda s: s.sort(), return_dtype=pl.Int64).over("k"), I.sample(1).over("k"), I.sum().over(J.shift()),
+    I.mean().over("k").round(2).alias("z"), I.mean().alias("q").name.keep(), (I - I.mean()).name.suffix("_c"), I.mean().name.prefix("m_") + 1, I.mean().over("k").name.suffix("_w"),
+    I.fill_null(I.mean()), I.clip(I.quantile(0.1), I.quantile(0.9)), I.is_in(I.implode()), S.str.contains(S.first()), S == S.max(), S.str.slice(0, J.min()), L.list.get(J.min() - 1),
+    L.list.eval(pl.element() - pl.element().mean()), L.list.eval(pl.element().shift()), A.arr.eval(pl.element().rank()), ST.struct.field("p").sum(), ST.struct.field("p") - ST.struct.field("p").min(),
+    I.replace(5, I.max()), I.replace_strict({5: 1}, default=I.max()), I.shift(J.min()), I.top_k(2).sum(), I.value_counts().struct.field("count").max(), I.len() * 2 + pl.len(), B.mean() * 100,
+    D.max() - D.min(), T - T.min(), pl.col("dec").sum() * 2, pl.col("c").max(), pl.col("u8").sum() + pl.col("i8").sum(), N.search_sorted(pl.lit(3)), N.search_sorted("j"),
+    I.max_by("n"), I.get(J.max()), I.gather(J.head(2)), I.gather([0, 1]).sum(), E.to_physical().sum(), pl.nth(2), pl.first(), pl.last().is_not_null(), pl.col("^i.*$").sum(),
+    pl.col("x", "f").mean(), pl.selectors.numeric().max(), pl.col("i", "j") - pl.col("i", "j").mean(), pl.all().count(), pl.all().exclude("k").first(), pl.exclude("m", "lm").last(),
+    pl.selectors.numeric() * 2, pl.selectors.temporal().min(), pl.col(pl.Int64).sum().over("k"), pl.col("i", "n").sum().over(pl.col("k", "g")),
+]
