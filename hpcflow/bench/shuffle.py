@@ -63,7 +63,7 @@ def _run(world: World, service: ExchangeService, table: pl.DataFrame, step: int)
     ids = partitioner.partition_ids(received.slice(0, 1000), 0)
     total = sum(world.comm.allgather(received.height))
     if total != sum(world.comm.allgather(table.height)) or not np.isin(ids, mine).all():
-        raise RuntimeError(f"rank {world.rank}: the exchange lost or misplaced rows ({total} arrived); please report this with `hpcflow doctor --json`")
+        raise RuntimeError(f"rank {world.rank}: the exchange lost or misplaced rows ({total} arrived); please report it with `hpcflow doctor --json`")
     exchange.release(mine)
     exchange.close()
     return seconds

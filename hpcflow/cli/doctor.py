@@ -24,7 +24,7 @@ def doctor(*, json: bool = False) -> int:
 
 
 def examine() -> list[CheckResult]:
-    """All checks, in the order in which their failures explain each other; none on the later tasks of a Slurm step, whose first task speaks for all."""
+    """All checks, in the order in which their failures explain each other; none on later tasks of a Slurm step: the first one speaks."""
     import os
 
     from hpcflow.cli.checks import installation, machine, mpi

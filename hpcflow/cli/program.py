@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import select
 import sys
 import traceback
 from collections.abc import Sequence
@@ -39,7 +40,7 @@ def report(error: BaseException, script: str) -> str:
     frames = error.__traceback__
     while frames is not None and not _is_program(frames.tb_frame.f_code.co_filename, script):
         frames = frames.tb_next
-    text = "".join(traceback.format_exception(type(error), error, frames or error.__traceback__))
+    text = "".join(traceback.format_exception(type(error), error, frames) if frames else traceback.format_exception_only(error))
     rank = _rank()
     return text if rank is None else f"hpcflow: uncaught exception on rank {rank}; this rank ends now\n{text}"
 
@@ -71,4 +72,22 @@ def _end(status: int, text: str) -> None:
 
     if text:
         write_report(text)
+    _join_hydra()
     end_process(status)
+
+
+def _join_hydra() -> None:
+    """Make MPICH's launcher care how this rank ends, when MPI has not been initialized yet.
+
+    Hydra ends the other ranks only for a process that has spoken to its PMI server; one that fails before MPI_Init (a module missing on one host)
+    would leave them waiting in MPI_Init for ever. So this speaks the first line of PMI-1, as MPI_Init would have done.
+    """
+    mpi = sys.modules.get("mpi4py.MPI")
+    server = os.environ.get("PMI_FD", "")
+    if "MPI_LOCALRANKID" not in os.environ or not server.isdigit() or (mpi is not None and mpi.Is_initialized()):
+        return
+    try:
+        os.write(int(server), b"cmd=init pmi_version=1 pmi_subversion=1\n")
+        select.select([int(server)], [], [], 1.0)
+    except OSError:
+        return  # the server has gone, and with it the job

@@ -73,7 +73,7 @@ def check_slurm_world(environ: Mapping[str, str]) -> CheckResult:
     answer = _run([sys.executable, "-c", script], environ)  # every task of the step does this: MPI starts for all of them or for none
     size, _, library = answer.stdout.strip().rpartition("\n")[2].partition("|")
     if not size.isdigit():
-        return CheckResult("world", "fail", f"MPI does not start in this step: {_last_line(answer.stderr)}", "see `srun --mpi=list`, try another --mpi=")
+        return CheckResult("world", "fail", f"MPI does not start in this step: {_last_line(answer.stderr)}", "try another of `srun --mpi=list`")
     try:
         check_world(hint, int(size), library)
     except LaunchError as error:

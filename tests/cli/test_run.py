@@ -1,0 +1,113 @@
+"""`hpcflow run` with the real mpirun of this environment: roles, arguments, exit status, signals, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.programs import WORLD, command, environment, hpcflow, needs_mpirun
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Path:
+    (tmp_path / "job.py").write_text(WORLD)
+    return tmp_path
+
+
+@needs_mpirun
+def test_ranks_get_roles_arguments_and_threads(job: Path) -> None:
+    answer = hpcflow("run", "job.py", "-n", "3", "say", "--", "--flag", "a b", cwd=job)
+    assert answer.returncode == 0, answer.stderr
+    assert "hpcflow: 1 master + 2 workers" in answer.stderr
+    assert "arguments ['say', '--flag', 'a b']" in answer.stdout
+    assert answer.stdout.count("rank ") == 3
+    assert "Exit codes" not in answer.stdout
+
+
+@needs_mpirun
+@pytest.mark.parametrize(
+    ("what", "status", "words"),
+    [
+        ("raise", 1, "rank 1 on HOST ended with exit status 1"),
+        ("exit", 7, "rank 1 on HOST ended with exit status 7"),
+        ("kill", 137, "ended by signal 9 (SIGKILL)"),
+    ],
+)
+def test_the_first_bad_rank_is_named_once_and_its_status_passed_on(job: Path, what: str, status: int, words: str) -> None:
+    started = time.monotonic()
+    answer = hpcflow("run", "job.py", "-n", "3", what, cwd=job)
+    assert time.monotonic() - started < 10
+    assert answer.returncode == status, answer.stderr
+    last = answer.stderr.strip().splitlines()[-1]
+    assert last.startswith("hpcflow: "), last
+    assert all(part.strip() in last for part in words.split(" on HOST ")), last
+    assert ("ValueError: boom" in answer.stderr) == (what == "raise")
+    assert "runpy" not in answer.stderr
+
+
+@needs_mpirun
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_all_ranks_within_five_seconds(job: Path, number: signal.Signals) -> None:
+    run = subprocess.Popen(
+        command("run", "job.py", "-n", "3", "sleep"), cwd=job, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert run.stdout is not None
+    seen = ""
+    while seen.count("rank ") < 3:
+        seen += run.stdout.readline()
+    started = time.monotonic()
+    run.send_signal(number)
+    assert run.wait(timeout=20) == 128 + number
+    assert time.monotonic() - started < 5
+    assert not ranks_of(job)
+
+
+def ranks_of(job: Path) -> list[str]:
+    """Processes that still run in this test's directory."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                if Path(os.readlink(entry / "cwd")) == job and b"job.py" in (entry / "cmdline").read_bytes():
+                    found.append(entry.name)
+            except OSError:
+                continue
+    return found
+
+
+@needs_mpirun
+def test_a_dry_run_prints_the_line_and_starts_nothing(job: Path) -> None:
+    answer = hpcflow("run", "job.py", "-n", "3", "--dry-run", "--", "--x", "a b", cwd=job)
+    assert answer.returncode == 0
+    assert answer.stdout.rstrip().endswith("-m hpcflow --bind-worker=1 job.py --x 'a b'")
+    assert "rank " not in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (("run",), 2, "requires an argument"),
+        (("run", "absent.py"), 1, "no such program: absent.py"),
+        (("run", "job.py", "-n", "many"), 2, 'unable to convert "many" into int'),
+        (("run", "job.py", "--rank", "3"), 2, "Did you mean --ranks"),
+        (("run", "job.py", "-n", "0"), 1, "the number of MPI ranks must be at least 1"),
+        (("rum",), 2, "Did you mean"),
+    ],
+)
+def test_a_wrong_line_is_refused_in_one_line(job: Path, words: tuple[str, ...], status: int, message: str) -> None:
+    answer = hpcflow(*words, cwd=job)
+    assert answer.returncode == status
+    assert message in answer.stderr
+    assert answer.stderr.startswith("hpcflow: error: ")
+    assert len(answer.stderr.strip().splitlines()) == 1
+
+
+def test_worlds_do_not_nest(job: Path) -> None:
+    answer = hpcflow("run", "job.py", "-n", "2", cwd=job, PMI_RANK="0", PMI_SIZE="2", MPI_LOCALRANKID="0")
+    assert answer.returncode == 1
+    assert "this is rank 0 of a world of 2 already" in answer.stderr
