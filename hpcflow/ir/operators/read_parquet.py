@@ -21,19 +21,8 @@ from hpcflow.ir.operators.base import fingerprint_of
 from hpcflow.ir.operators.parquet_footers import Footers, check_one_schema, read_footer, read_footers
 from hpcflow.ir.operators.paths import FileList, PathsLike, is_remote, list_files
 from hpcflow.ir.operators.row_group_pruning import may_match
-from hpcflow.ir.operators.row_ranges import cut_rows
+from hpcflow.ir.operators.row_ranges import FileLayout, RowRun, cut_rows
 from hpcflow.ir.operators.source import Source, SourceStatistics, Split, SplitHint
-
-
-@dataclass(frozen=True)
-class RowRun:
-    """Rows `offset` to `offset + rows` of these files taken as one."""
-
-    files: tuple[str, ...]
-    offset: int
-    rows: int
-    whole: bool
-    """The run is all rows of its files."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +128,7 @@ class ReadParquet(Source):
         total = int(rows.sum())
         width = self._row_bytes()
         ranges = cut_rows(rows, hint.splits_for(int(total * width), total))
-        layout = _Layout(footers, rows)
+        layout = FileLayout(footers.files, footers.group_file, footers.group_rows, rows)
         return tuple(Split(index, layout.runs(low, high), high - low, int((high - low) * width)) for index, (low, high) in enumerate(ranges))
 
     def scan(self, split: Split) -> pl.LazyFrame:
@@ -230,38 +219,3 @@ def _file_schema(first: str, full: pl.Schema, storage_options: dict[str, Any] | 
 def _path_keys(path: str) -> list[str]:
     """`a/year=2024/part.parquet` -> ["year"]"""
     return [part.split("=", 1)[0] for part in path.split("/")[:-1] if "=" in part]
-
-
-class _Layout:
-    """Where kept rows lie in the files: row groups with `kept` rows (0: dropped) over `footers`."""
-
-    def __init__(self, footers: Footers, kept: np.ndarray[Any, np.dtype[np.int64]]) -> None:
-        self.files = footers.files
-        self.kept = kept
-        self.kept_ends = np.cumsum(kept)
-        offsets = np.concatenate([[0], np.cumsum(footers.group_rows)])
-        self.group_starts = offsets[:-1]  # position of each row group's first row in all files taken as one
-        self.file_starts = offsets[np.searchsorted(footers.group_file, np.arange(len(footers.files) + 1))]
-
-    def runs(self, low: int, high: int) -> tuple[RowRun, ...]:
-        """Kept rows low..high as runs of the files. A dropped row group ends a run; neighbouring files share one: many small files are one scan."""
-        first = int(np.searchsorted(self.kept_ends, low, side="right"))
-        last = int(np.searchsorted(self.kept_ends, high, side="left")) if high > low else first - 1
-        groups = np.arange(first, last + 1)
-        groups = groups[self.kept[groups] > 0]
-        before = self.kept_ends[groups] - self.kept[groups]
-        starts = (np.maximum(low, before) - before + self.group_starts[groups]).tolist()
-        stops = (np.minimum(high, self.kept_ends[groups]) - before + self.group_starts[groups]).tolist()
-        merged: list[tuple[int, int]] = []
-        for start, stop in zip(starts, stops, strict=True):
-            if merged and merged[-1][1] == start:
-                merged[-1] = (merged[-1][0], stop)
-            else:
-                merged.append((start, stop))
-        return tuple(self._run(start, stop) for start, stop in merged)
-
-    def _run(self, start: int, stop: int) -> RowRun:
-        first = int(np.searchsorted(self.file_starts, start, side="right")) - 1
-        last = int(np.searchsorted(self.file_starts, stop, side="left"))
-        base = int(self.file_starts[first])
-        return RowRun(self.files[first:last], start - base, stop - start, start == base and stop == int(self.file_starts[last]))

@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
+
+Counts = npt.NDArray[np.int64]
 
 _SNAP = 0.25
 """A cut moves to a group's end that is within this share of a split's length."""
 
 
-def cut_rows(group_rows: np.ndarray[Any, np.dtype[np.int64]], parts: int) -> list[tuple[int, int]]:
+def cut_rows(group_rows: Counts, parts: int) -> list[tuple[int, int]]:
     """About `parts` neighbouring row ranges (start, stop) of near equal length over groups of `group_rows` rows; (0, 0) when there are no rows."""
     ends = np.cumsum(group_rows)
     total = int(ends[-1]) if len(ends) else 0
@@ -27,3 +30,52 @@ def cut_rows(group_rows: np.ndarray[Any, np.dtype[np.int64]], parts: int) -> lis
     cuts = np.where(np.abs(nearest - ideal) <= _SNAP * total / parts, nearest, ideal)
     bounds = np.unique(np.concatenate([[0], cuts, [total]])).tolist()
     return list(itertools.pairwise(bounds))
+
+
+@dataclass(frozen=True)
+class RowRun:
+    """Rows `offset` to `offset + rows` of these files taken as one."""
+
+    files: tuple[str, ...]
+    offset: int
+    rows: int
+    whole: bool
+    """The run is all rows of its files."""
+
+
+class FileLayout:
+    """Where rows lie in files that store them in groups (row groups, record batches).
+
+    `group_file`: int64[groups], the file of each group; `group_rows`: rows of each; `kept`: the same, 0 for groups that are left out.
+    """
+
+    def __init__(self, files: tuple[str, ...], group_file: Counts, group_rows: Counts, kept: Counts) -> None:
+        self.files = files
+        self.kept = kept
+        self.kept_ends = np.cumsum(kept)
+        offsets = np.concatenate([[0], np.cumsum(group_rows)])
+        self.group_starts = offsets[:-1]  # position of each row group's first row in all files taken as one
+        self.file_starts = offsets[np.searchsorted(group_file, np.arange(len(files) + 1))]
+
+    def runs(self, low: int, high: int) -> tuple[RowRun, ...]:
+        """Kept rows low..high as runs of the files. A group that is left out ends a run; neighbouring files share one, so many are one scan."""
+        first = int(np.searchsorted(self.kept_ends, low, side="right"))
+        last = int(np.searchsorted(self.kept_ends, high, side="left")) if high > low else first - 1
+        groups = np.arange(first, last + 1)
+        groups = groups[self.kept[groups] > 0]
+        before = self.kept_ends[groups] - self.kept[groups]
+        starts = (np.maximum(low, before) - before + self.group_starts[groups]).tolist()
+        stops = (np.minimum(high, self.kept_ends[groups]) - before + self.group_starts[groups]).tolist()
+        merged: list[tuple[int, int]] = []
+        for start, stop in zip(starts, stops, strict=True):
+            if merged and merged[-1][1] == start:
+                merged[-1] = (merged[-1][0], stop)
+            else:
+                merged.append((start, stop))
+        return tuple(self._run(start, stop) for start, stop in merged)
+
+    def _run(self, start: int, stop: int) -> RowRun:
+        first = int(np.searchsorted(self.file_starts, start, side="right")) - 1
+        last = int(np.searchsorted(self.file_starts, stop, side="left"))
+        base = int(self.file_starts[first])
+        return RowRun(self.files[first:last], start - base, stop - start, start == base and stop == int(self.file_starts[last]))

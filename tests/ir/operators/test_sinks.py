@@ -90,9 +90,9 @@ def test_commit_takes_the_reported_attempt_and_drops_the_others(tmp_path: Path) 
 
 def test_a_directory_with_files_is_refused_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep me")
-    with pytest.raises(SinkError, match="already holds 'mine.txt'.*mode='overwrite' or 'ignore'"):
+    with pytest.raises(SinkError, match=r"already holds 'mine.txt'.*mode='overwrite' or 'ignore'"):
         WriteParquet.to(tmp_path, FRAME.schema)
-    with pytest.raises(SinkError, match="overwrite.*only files named part-.*holds 'mine.txt'"):
+    with pytest.raises(SinkError, match=r"overwrite.*only files named part-.*holds 'mine.txt'"):
         WriteParquet.to(tmp_path, FRAME.schema, mode="overwrite")
 
 
