@@ -88,6 +88,25 @@ def memory_stays_near_the_budget(make_store: MakeStore) -> None:
         assert store.budget.resident_bytes <= 1_000_000
 
 
+def producers_that_make_room_stay_near_the_budget(make_store: MakeStore) -> None:
+    with make_store(500_000) as store:
+        most = 0
+
+        def produce(worker: int) -> None:
+            nonlocal most
+            for n in range(50):
+                store.make_room()
+                store.put(("f", worker, n), bytes([worker]) * 50_000)
+                most = max(most, store.overshoot_bytes)
+
+        threads = [threading.Thread(target=produce, args=(worker,)) for worker in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert len(store) == 150 and most <= 3 * 50_000, f"{most} bytes above the budget: more than one block a producer"
+
+
 def pinned_blocks_stay_and_the_least_recently_used_go_first(make_store: MakeStore) -> None:
     with make_store(1 << 30) as store:
         for n in range(4):
@@ -167,6 +186,7 @@ BLOCK_STORE_CASES: tuple[Callable[[MakeStore], None], ...] = (
     keys_are_unique_and_unknown_ones_are_errors,
     removed_blocks_give_everything_back,
     memory_stays_near_the_budget,
+    producers_that_make_room_stay_near_the_budget,
     pinned_blocks_stay_and_the_least_recently_used_go_first,
     a_block_read_back_is_not_written_twice,
     tables_for_scratch_leave_memory_at_once,
