@@ -52,6 +52,8 @@ class BlocksLeaf:
 
     stage: int | None = None
     cache: str | None = None
+    reader: str = ""
+    """The edge that reads them: two branches of a stage may read the same blocks."""
 
 
 Leaf: TypeAlias = SourceLeaf | DriverLeaf | ExchangeLeaf | BroadcastLeaf | BlocksLeaf

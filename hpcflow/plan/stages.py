@@ -111,12 +111,12 @@ class _Splitter:
         self.stages.append(Stage(id, root, tuple(outputs), tuple(sorted(set(depends))), properties, " > ".join(labels), positions))
         for edge in pulls:
             self._plan_exchange(edge, len(self.stages))
-            leaf = self._blocks_of(vertex)
+            leaf = self._blocks_of(vertex, edge_name(edge))
             label = f"partition by {edge.properties.pattern.value.split()[0]}"
             self.stages.append(Stage(len(self.stages), leaf, (ExchangeOutput(edge_name(edge)),), (id,), VertexProperties(), label))
 
-    def _blocks_of(self, vertex: Vertex) -> BlocksLeaf:
-        return BlocksLeaf(stage=self.stage_of[vertex.id])
+    def _blocks_of(self, vertex: Vertex, reader: str) -> BlocksLeaf:
+        return BlocksLeaf(stage=self.stage_of[vertex.id], reader=reader)
 
     def _waits_for_sizes(self, edge: Edge) -> bool:
         return edge.properties.pattern is Pattern.RANGE_SHUFFLE or (edge.properties.pattern is Pattern.HASH_SHUFFLE and edge.properties.data_flow is DataFlow.PULL)
@@ -140,7 +140,7 @@ class _Splitter:
         if isinstance(operator, Source):
             return SourceLeaf(vertex.id), [], properties, [operator.name], False
         if isinstance(operator, ReadCache):
-            return BlocksLeaf(cache=operator.key), [], properties, [operator.name], False
+            return BlocksLeaf(cache=operator.key, reader=str(vertex.id)), [], properties, [operator.name], False
         children: list[Node | Leaf] = []
         depends: list[int] = []
         labels: list[str] = []
@@ -161,7 +161,7 @@ class _Splitter:
             return self._tree(source)
         name = edge_name(edge)
         if not edge.properties.pattern.moves_rows:
-            return self._blocks_of(source), [self.stage_of[source.id]], VertexProperties(), [], False
+            return self._blocks_of(source, name), [self.stage_of[source.id]], VertexProperties(), [], False
         leaf: Leaf = BroadcastLeaf(name) if edge.properties.pattern is Pattern.BROADCAST else ExchangeLeaf(name)
         return leaf, [self.exchanges[name].producer], VertexProperties(), [], False
 

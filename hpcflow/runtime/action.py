@@ -298,7 +298,7 @@ class ActionRun:
         producer = self.stages[leaf.stage].stage  # type: ignore[index]
         if any(isinstance(o, StoreOutput) and o.cache is not None for o in producer.outputs):
             return False
-        readers = [run for run in self.stages.values() if leaf in run.stage.leaves()]
+        readers = [run for run in self.stages.values() if any(isinstance(other, BlocksLeaf) and other.stage == leaf.stage for other in run.stage.leaves())]
         vertex = getattr(producer.root, "vertex", None)
         kept = vertex is not None and any(e.properties.persistence is Persistence.KEEP for e in self.plan.dag.outputs(vertex))
         return not kept and all(len(run.results) == len(run.tasks) and run.state is not StageState.WAITING for run in readers)
