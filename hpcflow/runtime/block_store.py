@@ -285,11 +285,12 @@ class BlockStore:
         finally:
             with self._lock:
                 block.reading = False
-                if not block.removed:
+                kept = value is not None and not block.removed  # asked once: from here on a remover disposes of what was kept
+                if kept:
                     block.value = value
                 self._books.offer(block)
                 self._changed.notify_all()
-            if block.removed or value is None:
+            if not kept:
                 self.budget.release(block.owner, block.size_bytes)
             if block.removed:
                 self._dispose([block])
