@@ -1,6 +1,6 @@
 """How methods of Dataset become vertices and edges: parsing of arguments, lowering of expressions, orders and positions.
 
-    select / with_columns / filter     ->  plan_expressions: aggregates to gather and broadcast, windows to shuffle and bring back, the row-wise rest
+select / with_columns / filter     ->  plan_expressions: aggregates to gather and broadcast, windows to shuffle and bring back, the row-wise rest
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def row_wise(dataset: Dataset, exprs: list[pl.Expr], what: str) -> list[pl.Expr]
     for expr in expanded:
         found = classify(expr, dataset.schema)
         if found.kind is not Kind.ROW_WISE:
-            raise UnsupportedExpressionError(f"{what}: a key must be computed row by row, and {found.node} is not: {found.reason}; add it as a column first")
+            raise UnsupportedExpressionError(
+                f"{what}: a key must be computed row by row, and {found.node} is not: {found.reason}; add it as a column first"
+            )
     return expanded
 
 
@@ -195,7 +197,9 @@ def with_property(dataset: Dataset, input: int, properties: Mapping[str, Any]) -
     inputs = dataset._inputs
     if on_edge:
         if not 0 <= input < len(inputs):
-            raise ConfigError(f"{vertex.operator.name} has {len(inputs)} inputs, no input {input}; set {', '.join(on_edge)} on a dataset with an input edge")
+            raise ConfigError(
+                f"{vertex.operator.name} has {len(inputs)} inputs, no input {input}; set {', '.join(on_edge)} on a dataset with an input edge"
+            )
         changed = Input(inputs[input].dataset, inputs[input].properties.with_user_choice(**on_edge))
         inputs = (*inputs[:input], changed, *inputs[input + 1 :])
     chosen = vertex.properties.with_user_choice(**on_vertex) if on_vertex else vertex.properties

@@ -219,7 +219,9 @@ class Dataset:
         marked = building.with_origin(self, origin)
         return building.back_to_order(marked._then(Unique(names or tuple(self.columns), "first" if keep == "any" else keep), edge), [origin])
 
-    def sort(self, by: Any, *more_by: Any, descending: Any = False, nulls_last: Any = False, maintain_order: bool = False, multithreaded: bool = True) -> Dataset:
+    def sort(
+        self, by: Any, *more_by: Any, descending: Any = False, nulls_last: Any = False, maintain_order: bool = False, multithreaded: bool = True
+    ) -> Dataset:
         """Global, stable order. See `polars.LazyFrame.sort`."""
         exprs = building.parse(([*by] if isinstance(by, list | tuple) else [by]) + list(more_by), {})
         return building.sort(self, exprs, descending, nulls_last)
@@ -267,7 +269,9 @@ class Dataset:
         """Rows from a global position on."""
         return self._then(SlicePositions(offset, length))
 
-    def sample(self, n: int | None = None, *, fraction: float | None = None, with_replacement: bool = False, shuffle: bool = False, seed: int | None = None) -> Dataset:
+    def sample(
+        self, n: int | None = None, *, fraction: float | None = None, with_replacement: bool = False, shuffle: bool = False, seed: int | None = None
+    ) -> Dataset:
         """A random sample without replacement: a function of `seed` and the rows' positions, the same on any number of workers."""
         if with_replacement or shuffle:
             raise ConfigError("sample draws without replacement and keeps the order of rows; with_replacement and shuffle are not supported")
@@ -287,7 +291,9 @@ class Dataset:
 
     # -- placement ----------------------------------------------------------------------------------------------------------------------------------
 
-    def repartition(self, n: int | None = None, *, by: Any = None, partitioner: Callable[..., Any] | None = None, columns: Sequence[str] = ()) -> Dataset:
+    def repartition(
+        self, n: int | None = None, *, by: Any = None, partitioner: Callable[..., Any] | None = None, columns: Sequence[str] = ()
+    ) -> Dataset:
         """Deal rows out anew.
 
         Args:
@@ -386,7 +392,9 @@ def _infer_schema(function: Callable[[Any], Any], schema: pl.Schema, format: For
     try:
         return from_format(function(to_format(pl.DataFrame(schema=schema), format)), "map_batches").schema
     except Exception as error:
-        raise SchemaError(f"map_batches: the result's schema could not be found by calling the function with an empty table ({error}); pass schema={{...}}") from error
+        raise SchemaError(
+            f"map_batches: the result's schema could not be found by calling the function with an empty table ({error}); pass schema={{...}}"
+        ) from error
 
 
 _ = (Sort, SortKey)

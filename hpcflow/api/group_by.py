@@ -127,7 +127,11 @@ class GroupBy:
     def _rows(self, function: Callable[[pl.DataFrame, list[str]], pl.DataFrame], schema: Any = None) -> Dataset:
         prepared, keys, back = self._prepare()
         shuffled = prepared.repartition(by=keys)
-        result = pl.Schema(schema) if schema is not None else pl.Schema({**{k: prepared.schema[k] for k in keys}, **{n: t for n, t in prepared.schema.items() if n not in keys}})
+        result = (
+            pl.Schema(schema)
+            if schema is not None
+            else pl.Schema({**{k: prepared.schema[k] for k in keys}, **{n: t for n, t in prepared.schema.items() if n not in keys}})
+        )
         return _named(shuffled.map_batches(lambda df: function(df, keys), schema=result, deterministic=True), back)
 
 

@@ -97,7 +97,16 @@ def _common_types(left: pl.Schema, right: pl.Schema, lefts: list[pl.Expr], right
 
 
 def _in_order(
-    left: Dataset, right: Dataset, lefts: list[pl.Expr], rights: list[pl.Expr], how: str, suffix: str, validate: str, nulls_equal: bool, coalesce: bool | None, order: str
+    left: Dataset,
+    right: Dataset,
+    lefts: list[pl.Expr],
+    rights: list[pl.Expr],
+    how: str,
+    suffix: str,
+    validate: str,
+    nulls_equal: bool,
+    coalesce: bool | None,
+    order: str,
 ) -> Dataset:
     """Carry the positions of the rows through the join, then sort by them."""
     sides = {"left": [0], "right": [1], "left_right": [0, 1], "right_left": [1, 0]}.get(order)

@@ -29,7 +29,9 @@ def check_columns(names: Iterable[str], schema: pl.Schema, what: str) -> None:
     """Raises ColumnNotFoundError for the first name that `schema` does not have."""
     for name in names:
         if name not in schema:
-            raise ColumnNotFoundError(f"{what}: unknown column {name!r}{near_names(name, schema.names())}; there are {', '.join(map(repr, schema.names()))}")
+            raise ColumnNotFoundError(
+                f"{what}: unknown column {name!r}{near_names(name, schema.names())}; there are {', '.join(map(repr, schema.names()))}"
+            )
 
 
 def known_columns(columns: Any, schema: pl.Schema) -> list[str]:

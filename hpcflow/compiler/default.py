@@ -22,7 +22,12 @@ DEFAULT = Policy(
         Pass("default_parallelism", set_default_parallelism, annotates=("parallelism", "partition_count")),
         # Before shuffles are dropped: a broadcast takes away the shuffle of the other side as well.
         Pass("broadcast_join", broadcast_small_sides, annotates=("pattern", "keys", "partition_count")),
-        Pass("drop_redundant_shuffle", drop_redundant_shuffles, requires=("default_parallelism", "broadcast_join"), annotates=("pattern", "keys", "partition_count")),
+        Pass(
+            "drop_redundant_shuffle",
+            drop_redundant_shuffles,
+            requires=("default_parallelism", "broadcast_join"),
+            annotates=("pattern", "keys", "partition_count"),
+        ),
         # After shuffles were dropped: what does not travel needs no combiner.
         Pass("combine_before_shuffle", combine_before_shuffle, requires=("drop_redundant_shuffle",), reshapes=True),
         Pass("data_flow", set_data_flow, annotates=("data_flow",)),

@@ -15,7 +15,25 @@ from hpcflow.ir.operators.source import Source
 from hpcflow.ir.operators.unique import Unique
 from hpcflow.ir.operators.with_columns import WithColumns, WithScalars
 
-_SAME_ROWS_OR_FEWER = (Align, Cache, Repartition, Filter, GroupBy, PartialGroupBy, FinalGroupBy, Cast, Rename, Select, Slice, SlicePositions, Sort, TopK, Unique, WithColumns, WithScalars)
+_SAME_ROWS_OR_FEWER = (
+    Align,
+    Cache,
+    Repartition,
+    Filter,
+    GroupBy,
+    PartialGroupBy,
+    FinalGroupBy,
+    Cast,
+    Rename,
+    Select,
+    Slice,
+    SlicePositions,
+    Sort,
+    TopK,
+    Unique,
+    WithColumns,
+    WithScalars,
+)
 
 
 def estimate_bytes(dag: Dag, context: CompileContext) -> dict[int, int | None]:

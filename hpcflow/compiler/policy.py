@@ -139,7 +139,11 @@ def _shape(dag: Dag) -> object:
 
 
 def _changed(a: Any, b: Any) -> set[str]:
-    return set() if a is b else {name for name in a.__dataclass_fields__ if getattr(a, name) is not getattr(b, name) and getattr(a, name) != getattr(b, name)}
+    return (
+        set()
+        if a is b
+        else {name for name in a.__dataclass_fields__ if getattr(a, name) is not getattr(b, name) and getattr(a, name) != getattr(b, name)}
+    )
 
 
 def resolve(policy: object) -> Policy:
@@ -160,7 +164,9 @@ def resolve(policy: object) -> Policy:
     named = {point.name: point for point in found.select(group="hpcflow.policies")}
     if policy not in named:
         valid = ["default", "none", *named]
-        raise ConfigError(f"unknown policy {policy!r}{near_names(str(policy), valid)}; there are {', '.join(valid)}, or pass a hpcflow.compiler.policy.Policy")
+        raise ConfigError(
+            f"unknown policy {policy!r}{near_names(str(policy), valid)}; there are {', '.join(valid)}, or pass a hpcflow.compiler.policy.Policy"
+        )
     loaded = named[str(policy)].load()
     assert isinstance(loaded, Policy)
     return loaded

@@ -103,7 +103,13 @@ class _Splitter:
         elif any(not edge.properties.pattern.moves_rows for edge in edges) and not pulls:
             outputs.append(StoreOutput())
         for edge in pulls:
-            statistic = "sample" if edge.properties.pattern is Pattern.RANGE_SHUFFLE else "histogram" if edge.properties.pattern is Pattern.HASH_SHUFFLE else "none"
+            statistic = (
+                "sample"
+                if edge.properties.pattern is Pattern.RANGE_SHUFFLE
+                else "histogram"
+                if edge.properties.pattern is Pattern.HASH_SHUFFLE
+                else "none"
+            )
             cache = vertex.operator.key if isinstance(vertex.operator, Cache) else None
             outputs.append(StoreOutput(cache=cache, statistic=statistic, edge=edge_name(edge)))  # type: ignore[arg-type]
         if len([o for o in outputs if isinstance(o, StoreOutput) and o.cache is not None]) > 1:  # the plain one is covered by those with a statistic
@@ -119,7 +125,9 @@ class _Splitter:
         return BlocksLeaf(stage=self.stage_of[vertex.id], reader=reader)
 
     def _waits_for_sizes(self, edge: Edge) -> bool:
-        return edge.properties.pattern is Pattern.RANGE_SHUFFLE or (edge.properties.pattern is Pattern.HASH_SHUFFLE and edge.properties.data_flow is DataFlow.PULL)
+        return edge.properties.pattern is Pattern.RANGE_SHUFFLE or (
+            edge.properties.pattern is Pattern.HASH_SHUFFLE and edge.properties.data_flow is DataFlow.PULL
+        )
 
     def _plan_exchange(self, edge: Edge, producer: int) -> None:
         properties = edge.properties
@@ -174,7 +182,11 @@ def _stricter(a: VertexProperties, b: VertexProperties) -> VertexProperties:
 
     placement = a.placement if b.placement is None else b.placement if a.placement is None else tuple(w for w in a.placement if w in b.placement)
     return replace(
-        a, parallelism=both(a.parallelism, b.parallelism, max), slots=max(a.slots, b.slots), memory_bytes=both(a.memory_bytes, b.memory_bytes, max), placement=placement
+        a,
+        parallelism=both(a.parallelism, b.parallelism, max),
+        slots=max(a.slots, b.slots),
+        memory_bytes=both(a.memory_bytes, b.memory_bytes, max),
+        placement=placement,
     )
 
 

@@ -161,7 +161,9 @@ class ActionRun:
             self._keep_caches()
         except BaseException as error:
             self._abort(error)
-            self._emit(records.ActionFailed(action=self.id, seconds=time.monotonic() - started, error=type(error).__name__, message=str(error)[:2000]))
+            self._emit(
+                records.ActionFailed(action=self.id, seconds=time.monotonic() - started, error=type(error).__name__, message=str(error)[:2000])
+            )
             raise
         self._end(m.EndAction(self.id))
         seconds = time.monotonic() - started
@@ -194,7 +196,9 @@ class ActionRun:
         for run in self.stages.values():
             if run.state is StageState.RUNNING:
                 left = [i for i in run.assigned if i not in run.results]
-                parts.append(f"stage {run.stage.id} ({run.stage.label}) waits for tasks {left[:8]} on ranks {sorted({run.assigned[i] for i in left})}")
+                parts.append(
+                    f"stage {run.stage.id} ({run.stage.label}) waits for tasks {left[:8]} on ranks {sorted({run.assigned[i] for i in left})}"
+                )
             elif run.state is StageState.DRAINING:
                 for output in run.stage.outputs:
                     if isinstance(output, ExchangeOutput):
@@ -228,7 +232,9 @@ class ActionRun:
                 if run.state is StageState.RUNNING and len(run.results) == len(run.tasks):
                     self._drain(run)
                     changed = True
-                if run.state is StageState.DRAINING and all(self.exchanges[o.edge].complete for o in run.stage.outputs if isinstance(o, ExchangeOutput)):
+                if run.state is StageState.DRAINING and all(
+                    self.exchanges[o.edge].complete for o in run.stage.outputs if isinstance(o, ExchangeOutput)
+                ):
                     run.move(StageState.DONE)
                     changed = True
         self._hand_out()
@@ -298,7 +304,9 @@ class ActionRun:
         producer = self.stages[leaf.stage].stage  # type: ignore[index]
         if any(isinstance(o, StoreOutput) and o.cache is not None for o in producer.outputs):
             return False
-        readers = [run for run in self.stages.values() if any(isinstance(other, BlocksLeaf) and other.stage == leaf.stage for other in run.stage.leaves())]
+        readers = [
+            run for run in self.stages.values() if any(isinstance(other, BlocksLeaf) and other.stage == leaf.stage for other in run.stage.leaves())
+        ]
         vertex = getattr(producer.root, "vertex", None)
         kept = vertex is not None and any(e.properties.persistence is Persistence.KEEP for e in self.plan.dag.outputs(vertex))
         return not kept and all(len(run.results) == len(run.tasks) and run.state is not StageState.WAITING for run in readers)
@@ -312,7 +320,9 @@ class ActionRun:
             return ranks
         allowed = tuple(ranks[w] for w in placement if 0 <= w < len(ranks))
         if not allowed:
-            raise HpcflowError(f"stage {run.stage.id} ({run.stage.label}) may run on workers {placement}, and there are only {len(ranks)}; change the placement")
+            raise HpcflowError(
+                f"stage {run.stage.id} ({run.stage.label}) may run on workers {placement}, and there are only {len(ranks)}; change the placement"
+            )
         return allowed
 
     def _hand_out(self) -> None:
@@ -335,7 +345,9 @@ class ActionRun:
             run.assigned[task.index] = rank
         self.queued[rank] += len(tasks)
         size = self.master.send(rank, m.RunTasks(self.id, tuple(tasks)))
-        self._emit(records.TaskGroupSent(action=self.id, stage=f"S{run.stage.id}", worker=rank, tasks=tuple(t.index for t in tasks), message_bytes=size))
+        self._emit(
+            records.TaskGroupSent(action=self.id, stage=f"S{run.stage.id}", worker=rank, tasks=tuple(t.index for t in tasks), message_bytes=size)
+        )
 
     def _steal(self, run: StageRun, allowed: tuple[int, ...]) -> None:
         """Ask a loaded worker to give back unstarted tasks while another is idle; only tasks that are not bound to their worker."""
@@ -392,7 +404,13 @@ class ActionRun:
         run = self.stages[message.stage]
         self._emit(
             records.TaskFailed(
-                rank=message.rank, action=self.id, stage=f"S{message.stage}", task=message.index, worker=message.rank, operator=message.operator, message=message.message[:2000]
+                rank=message.rank,
+                action=self.id,
+                stage=f"S{message.stage}",
+                task=message.index,
+                worker=message.rank,
+                operator=message.operator,
+                message=message.message[:2000],
             )
         )
         return TaskError(
@@ -446,13 +464,22 @@ class ActionRun:
         if plan.to_driver and local is not None:
             done = m.ExchangeDone(self.id, plan.edge, self.master.engine.rank, {})
             local.when_complete(lambda: self.inbox.put(done))
-        self._emit(records.ExchangeStarted(action=self.id, step=spec.step, edge=plan.edge, partitions=len(set(owners)) if spec.broadcast else count, pattern=properties.pattern.value))
+        self._emit(
+            records.ExchangeStarted(
+                action=self.id,
+                step=spec.step,
+                edge=plan.edge,
+                partitions=len(set(owners)) if spec.broadcast else count,
+                pattern=properties.pattern.value,
+            )
+        )
         return run
 
     def _shares_owners(self, edge: str) -> bool:
         """Whether a task reads this exchange together with another, so that both must put partition i in the same place."""
         return any(
-            ExchangeLeaf(edge) in run.stage.leaves() and sum(isinstance(leaf, ExchangeLeaf) for leaf in run.stage.leaves()) > 1 for run in self.stages.values()
+            ExchangeLeaf(edge) in run.stage.leaves() and sum(isinstance(leaf, ExchangeLeaf) for leaf in run.stage.leaves()) > 1
+            for run in self.stages.values()
         )
 
     def _splitters(self, plan: ExchangePlan, results: list[m.TaskResult], partitions: int) -> Any:
@@ -467,7 +494,11 @@ class ActionRun:
     def _exchange_done(self, message: m.ExchangeDone) -> None:
         run = self.exchanges[message.edge]
         run.done[message.rank] = message
-        self._emit(records.ExchangeFinished(rank=message.rank, action=self.id, step=run.spec.step, edge=message.edge, seconds=time.monotonic() - run.opened, **message.stats))
+        self._emit(
+            records.ExchangeFinished(
+                rank=message.rank, action=self.id, step=run.spec.step, edge=message.edge, seconds=time.monotonic() - run.opened, **message.stats
+            )
+        )
 
     def _close_local(self, edge: str) -> None:
         run = self.exchanges.get(edge)
@@ -564,7 +595,12 @@ class ActionRun:
             self._end(m.AbortAction(self.id, f"{type(error).__name__}: {str(error)[:500]}"))
         for run in self.stages.values():
             for output in run.stage.outputs:
-                if isinstance(output, StoreOutput) and output.cache is not None and output.cache not in self.master.caches and self.master.engine.error is None:
+                if (
+                    isinstance(output, StoreOutput)
+                    and output.cache is not None
+                    and output.cache not in self.master.caches
+                    and self.master.engine.error is None
+                ):
                     self.master.broadcast(m.DropBlocks(("cache", output.cache)))
         if not self._committed:
             for sink in self._sinks():

@@ -23,7 +23,6 @@ from hpcflow.runtime.messages import TO_MASTER, TO_WORKER, DropBlocks, Hello, Sh
 from hpcflow.runtime.task_making import StoredBlock
 from hpcflow.shuffle.exchange import ExchangeService
 
-
 _steps = itertools.count(1)
 _actions = itertools.count(1)
 # One sequence for all sessions of a process: what is late for an ended session can never be taken for another's.
@@ -32,7 +31,9 @@ _actions = itertools.count(1)
 class Master:
     """Runs physical plans on the workers that an engine reaches."""
 
-    def __init__(self, engine: Engine, exchanges: ExchangeService, pool: ArenaPool, worker_ranks: tuple[int, ...], config: SessionConfig, events: EventLog) -> None:
+    def __init__(
+        self, engine: Engine, exchanges: ExchangeService, pool: ArenaPool, worker_ranks: tuple[int, ...], config: SessionConfig, events: EventLog
+    ) -> None:
         self.engine = engine
         self.exchanges = exchanges
         self.pool = pool
@@ -62,7 +63,9 @@ class Master:
             theirs, ours = dict(hello.versions), dict(own_versions())
             different = [f"{name} {theirs.get(name)} there, {version} here" for name, version in ours.items() if theirs.get(name) != version]
             if different:
-                raise LaunchError(f"rank {hello.rank} on {hello.host} has other versions: {'; '.join(different)}. Install the same environment on every node")
+                raise LaunchError(
+                    f"rank {hello.rank} on {hello.host} has other versions: {'; '.join(different)}. Install the same environment on every node"
+                )
 
     def run(self, plan: PhysicalPlan, name: str) -> ActionResult:
         """Run `plan` to its end. Raises what failed first; the session stays usable after task failures."""

@@ -72,5 +72,9 @@ def sort_key_table(df: pl.DataFrame, expressions: tuple[pl.Expr, ...]) -> pl.Dat
 def _key_table(df: pl.DataFrame, expressions: tuple[pl.Expr, ...]) -> pl.DataFrame:
     names = [e.meta.output_name() for e in expressions]
     if all(e.meta.is_column() for e in expressions) and len(set(names)) == len(names):
-        return df.select(names).rename(dict(zip(names, map(str, range(len(names))), strict=True))) if names != list(map(str, range(len(names)))) else df.select(names)
+        return (
+            df.select(names).rename(dict(zip(names, map(str, range(len(names))), strict=True)))
+            if names != list(map(str, range(len(names))))
+            else df.select(names)
+        )
     return df.select(e.alias(str(i)) for i, e in enumerate(expressions))

@@ -1,8 +1,8 @@
 """The life of a stage within an action.
 
-    WAITING --inputs complete--> RUNNING --last task ended--> DRAINING --its exchanges complete--> DONE
-                                    |  (no exchange to drain: straight to DONE)
-       any --------------------------------- a task failed, the action was cancelled ------------> ABORTED
+WAITING --inputs complete--> RUNNING --last task ended--> DRAINING --its exchanges complete--> DONE
+                                |  (no exchange to drain: straight to DONE)
+   any --------------------------------- a task failed, the action was cancelled ------------> ABORTED
 """
 
 from __future__ import annotations

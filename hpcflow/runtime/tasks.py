@@ -22,7 +22,9 @@ class OperatorTrace:
     name: str = ""
 
 
-def evaluate(plan: PhysicalPlan, stage: Stage, task: TaskSpec, info: TaskInfo, read: Callable[[Leaf, LeafRef | None], pl.LazyFrame], trace: OperatorTrace) -> pl.LazyFrame:
+def evaluate(
+    plan: PhysicalPlan, stage: Stage, task: TaskSpec, info: TaskInfo, read: Callable[[Leaf, LeafRef | None], pl.LazyFrame], trace: OperatorTrace
+) -> pl.LazyFrame:
     """The rows of one task, lazily."""
     refs = dict(task.reads)
 

@@ -117,9 +117,7 @@ class Worker:
         """Say hello, then serve until Shutdown or until the engine fails."""
         for thread in self._threads:
             thread.start()
-        self._send(
-            m.Hello(self.engine.rank, self.host, os.getpid(), m.own_versions(), len(os.sched_getaffinity(0)), pl.thread_pool_size())
-        )
+        self._send(m.Hello(self.engine.rank, self.host, os.getpid(), m.own_versions(), len(os.sched_getaffinity(0)), pl.thread_pool_size()))
         try:
             while True:
                 try:
@@ -134,7 +132,11 @@ class Worker:
                     self._serve_one(message)
                 except BaseException as error:
                     action = getattr(message, "action", 0)
-                    self._send(m.WorkerFailed(action, self.engine.rank, self.host, f"{type(error).__name__}: {error}", traceback.format_exc(), _portable(error)))
+                    self._send(
+                        m.WorkerFailed(
+                            action, self.engine.rank, self.host, f"{type(error).__name__}: {error}", traceback.format_exc(), _portable(error)
+                        )
+                    )
         finally:
             with self._ready:
                 self._stopping = True
@@ -174,7 +176,9 @@ class Worker:
 
     def _load(self, message: m.LoadPlan) -> None:
         if hashlib.sha256(message.blob).hexdigest() != message.sha256:
-            raise HpcflowError(f"the plan of action {message.action} was damaged on its way to rank {self.engine.rank}: its hash is not the one rank 0 computed")
+            raise HpcflowError(
+                f"the plan of action {message.action} was damaged on its way to rank {self.engine.rank}: its hash is not the one rank 0 computed"
+            )
         self.engine.set_active(True)
         plan: PhysicalPlan = cloudpickle.loads(message.blob)
         with self._lock:
@@ -281,7 +285,9 @@ class Worker:
             if action.cancelled is None and not isinstance(error, ActionCancelledError):
                 text = f"{type(error).__name__}: {error}"
                 self._send(
-                    m.TaskFailed(action.id, self.engine.rank, self.host, stage.id, task.index, trace.name, text, traceback.format_exc(), _portable(error))
+                    m.TaskFailed(
+                        action.id, self.engine.rank, self.host, stage.id, task.index, trace.name, text, traceback.format_exc(), _portable(error)
+                    )
                 )
             return
         with self._lock:

@@ -1,6 +1,6 @@
 """Broadcast the small side of a join instead of shuffling both.
 
-    a --hash--> join <--hash-- b      ->      a --one-to-one--> join <--broadcast-- b        (b estimated below broadcast_threshold_bytes)
+a --hash--> join <--hash-- b      ->      a --one-to-one--> join <--broadcast-- b        (b estimated below broadcast_threshold_bytes)
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Aggregate partially before rows travel.
 
-    scan --hash(k)--> group_by(k, sum v)     ->     scan -> partial_group_by --hash(k)--> final_group_by
-    scan --hash-->    unique                 ->     scan -> unique --hash--> unique
+scan --hash(k)--> group_by(k, sum v)     ->     scan -> partial_group_by --hash(k)--> final_group_by
+scan --hash-->    unique                 ->     scan -> unique --hash--> unique
 """
 
 from __future__ import annotations
@@ -40,5 +40,7 @@ def combine_before_shuffle(dag: Dag, context: CompileContext) -> Dag:
         partial = PartialGroupBy(operator.keys, parts.partial, parts.merge)
         below = Vertex(partial, partial.output_schema((schema,)))
         dag = dag.with_inserted(edge, below, EdgeProperties(), edge.properties)
-        dag = dag.with_vertex(replace(vertex, operator=FinalGroupBy(operator.keys, parts.merge, tuple(one for one in parts.final if one is not None))))
+        dag = dag.with_vertex(
+            replace(vertex, operator=FinalGroupBy(operator.keys, parts.merge, tuple(one for one in parts.final if one is not None)))
+        )
     return dag

@@ -1,7 +1,7 @@
 """Merge vertices that compute the same from the same inputs.
 
-    A -> f -> B            A -> f -> B
-    A -> f'-> C     ->           f -> C        (f and f' equal and deterministic)
+A -> f -> B            A -> f -> B
+A -> f'-> C     ->           f -> C        (f and f' equal and deterministic)
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ def merge_common_subexpressions(dag: Dag, context: CompileContext) -> Dag:
 
 def _edge_fingerprint(properties: EdgeProperties) -> Any:
     return (
-        *(getattr(properties, name) for name in ("pattern", "columns", "partition_count", "ordered", "data_flow", "data_store", "persistence", "compression", "combiner")),
+        *(
+            getattr(properties, name)
+            for name in ("pattern", "columns", "partition_count", "ordered", "data_flow", "data_store", "persistence", "compression", "combiner")
+        ),
         fingerprint_of(properties.keys),
         tuple((fingerprint_of(k.expression), k.descending, k.nulls_last) for k in properties.order),
         id(properties.function),

@@ -1,7 +1,7 @@
 """Move filters towards the sources, across row-wise operators, shuffles and joins, and into files.
 
-    scan -> with_columns(x) -> filter(y)        ->   scan[y] -> filter(y) -> with_columns(x)
-    join(a, b) -> filter(column of a)           ->   join(filter(a), b)
+scan -> with_columns(x) -> filter(y)        ->   scan[y] -> filter(y) -> with_columns(x)
+join(a, b) -> filter(column of a)           ->   join(filter(a), b)
 """
 
 from __future__ import annotations

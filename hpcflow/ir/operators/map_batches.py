@@ -89,7 +89,9 @@ def from_format(result: Any, operator: str) -> pl.DataFrame:
         converted = pl.from_arrow(result)
         assert isinstance(converted, pl.DataFrame)
         return converted
-    raise SchemaError(f"the function of {operator} returned {type(result).__name__}; return a polars.DataFrame, a pyarrow.Table, a pandas.DataFrame or a dict of columns")
+    raise SchemaError(
+        f"the function of {operator} returned {type(result).__name__}; return a polars.DataFrame, a pyarrow.Table, a pandas.DataFrame or a dict of columns"
+    )
 
 
 def conform(df: pl.DataFrame, schema: pl.Schema, operator: str) -> pl.DataFrame:
@@ -97,10 +99,14 @@ def conform(df: pl.DataFrame, schema: pl.Schema, operator: str) -> pl.DataFrame:
     if df.schema == schema:
         return df
     if set(df.columns) != set(schema.names()):
-        raise SchemaError(f"the function of {operator} returned the columns {df.columns}, declared or inferred were {schema.names()}; pass schema={{...}}")
+        raise SchemaError(
+            f"the function of {operator} returned the columns {df.columns}, declared or inferred were {schema.names()}; pass schema={{...}}"
+        )
     casts = []
     for name, dtype in schema.items():
         if df.schema[name] != dtype and df.schema[name] != pl.Null:
-            raise SchemaError(f"the function of {operator} returned column {name!r} as {df.schema[name]}, declared or inferred was {dtype}; pass schema={{...}}")
+            raise SchemaError(
+                f"the function of {operator} returned column {name!r} as {df.schema[name]}, declared or inferred was {dtype}; pass schema={{...}}"
+            )
         casts.append(pl.col(name).cast(dtype))
     return df.select(casts)

@@ -29,7 +29,9 @@ class Sort(Operator):
         return (needed | root_names(key.expression for key in self.order),)
 
     def describe(self) -> str:
-        return ", ".join(f"{' '.join(str(k.expression).split())}{' desc' if k.descending else ''}{' nulls last' if k.nulls_last else ''}" for k in self.order)
+        return ", ".join(
+            f"{' '.join(str(k.expression).split())}{' desc' if k.descending else ''}{' nulls last' if k.nulls_last else ''}" for k in self.order
+        )
 
     def fingerprint(self) -> object:
         from hpcflow.ir.operators.base import fingerprint_of
