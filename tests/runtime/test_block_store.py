@@ -1,6 +1,9 @@
 """The block store under its contract, and what only this one does: disk faults, failing spills, compaction, events."""
 
+import contextlib
 import os
+import random
+import sys
 import threading
 
 import polars as pl
@@ -199,3 +202,38 @@ def test_closed_store_says_so_and_leaves_no_thread(tmp_path):
     with pytest.raises(KeyError, match="no block"):
         store.get(("f",))
     assert store.budget.resident_bytes == 0 and not [t for t in threading.enumerate() if t.name == "hpcflow-spill"]
+
+
+def test_random_calls_of_many_threads_leave_exact_sums(tmp_path):
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    problems = []
+
+    def work(worker, store):
+        choose = random.Random(worker)
+        calls = [
+            lambda key: store.put(key, bytes([key[1]]) * choose.randrange(60_000)),
+            lambda key: problems.extend(set(bytes(memoryview(store.get(key)))) - {key[1]}),
+            store.remove,
+            lambda key: store.remove_prefix(key[:2]),
+            lambda key: store.spill_all(),
+            lambda key: store.make_room(),
+        ]
+        try:
+            for call in choose.choices(calls, [35, 30, 15, 5, 5, 10], k=600):
+                with contextlib.suppress(KeyError):
+                    call(("f", choose.randrange(8), choose.randrange(3)))
+        except BaseException as error:
+            problems.append(error)
+
+    try:
+        with BlockStore(MemoryBudget(200_000), [tmp_path], "none") as store:
+            threads = [threading.Thread(target=work, args=(worker, store)) for worker in range(5)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(60)
+            store.remove_prefix(())
+    finally:
+        sys.setswitchinterval(interval)
+    assert problems == [] and store.budget.resident_bytes == 0 and store.scratch.segments == 0
