@@ -251,10 +251,10 @@ def _infer(listed: FileList, options: CsvOptions, overrides: Any, new_columns: S
         found = _head(list(listed.files), options, schema_overrides=overrides, infer_schema_length=length, glob=any(map(is_remote, listed.files)))
     except Exception as error:
         raise SourceError(f"cannot infer the columns of {listed.label}: {error}") from error
-    new = list(new_columns or [])
-    if len(new) > len(found):
+    new = found.names() if new_columns is None else list(new_columns)
+    if len(new) != len(found):
         raise SourceError(f"new_columns names {len(new)} columns, {listed.label} has {len(found)}")
-    return pl.Schema(dict(zip([*new, *found.names()[len(new) :]], found.dtypes(), strict=True)))
+    return pl.Schema(dict(zip(new, found.dtypes(), strict=True)))
 
 
 def _expansion(options: CsvOptions, path: str, size: int) -> float:
