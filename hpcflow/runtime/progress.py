@@ -32,6 +32,7 @@ from hpcflow.events import (
 
 FIRST_LINE_S = {"plain": 1.0, "rich": 0.3}
 EVERY_S = {"plain": 3.0, "rich": 0.1}
+NAME_LENGTH = 28  # of a stage: it is a chain of operators
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ class ActionProgress:
     def stage_text(self) -> str:
         """`stage 2/3 group_by`."""
         count = f"{self.stage_number}/{self.stages}" if self.stages else str(self.stage_number)
-        return " ".join(["stage", count, *([self.stage_name] if self.stage_name else [])])
+        name = self.stage_name if len(self.stage_name) <= NAME_LENGTH else self.stage_name[: NAME_LENGTH - 1] + "…"
+        return " ".join(["stage", count, *([name] if name else [])])
 
 
 def short(number: float) -> str:
@@ -136,7 +138,7 @@ class RichLine:
         """Redraw; markup in stage names is text."""
         from rich.text import Text
 
-        self._status.update(Text(line))
+        self._status.update(Text(line, no_wrap=True, overflow="ellipsis"))
 
     def end(self) -> None:
         """Clear the line."""

@@ -34,6 +34,11 @@ def test_line_before_the_first_stage_names_the_action():
     assert ActionProgress(1, "collect", started=100.0).line(101.0) == "hpcflow: collect  1.0 s"
 
 
+def test_long_stage_names_are_cut():
+    state = ActionProgress(1, started=0.0).after(StageStarted(action=1, stage="S1", name="filter > " * 20, number=1, stages=2))
+    assert len(state.line(1.0)) < 60 and "…" in state.line(1.0)
+
+
 @pytest.mark.parametrize(
     ("number", "text"),
     [(0, "0 "), (950, "950 "), (999.6, "1.0 k"), (1000, "1.0 k"), (9_940, "9.9 k"), (9_960, "10 k"), (123_456_789, "123 M"), (10**16, "10000 T")],
