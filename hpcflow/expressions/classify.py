@@ -32,16 +32,21 @@ class Classification:
 
     kind: the strongest need of any node (`ROW_WISE` < `AGGREGATION` < `WINDOW` < `LENGTH_CHANGING` < `ORDER_DEPENDENT` < `UNSUPPORTED`).
     reason: why it is not row-wise, as the end of a sentence that starts with the node; empty when row-wise.
-    node: the offending node as text; empty when row-wise.
+    tree: the offending node; `node` is its text, empty when row-wise.
     scalar: the result is one value whatever the number of rows (an aggregation, or literals only).
     right_when_whole: evaluating it on all rows (or all rows of a group) in their order, in one place, gives Polars' answer.
     """
 
     kind: Kind
     reason: str = ""
-    node: str = ""
+    tree: Tree = None
     scalar: bool = False
     right_when_whole: bool = True
+
+    @property
+    def node(self) -> str:
+        """The offending node as text."""
+        return "" if self.tree is None else describe(self.tree)
 
 
 _ELEMENT = {"Column": ""}  # how list.filter() writes the element
@@ -65,7 +70,7 @@ def classify_tree(tree: Tree, schema: SchemaLike) -> Classification:
     if name == "Literal":
         return _literal(tree)
     if name == "Len":
-        return Classification(Kind.AGGREGATION, "it is the number of all rows", "len()", scalar=True)
+        return Classification(Kind.AGGREGATION, "it is the number of all rows", tree, scalar=True)
     if name == "PipeWithDtype":
         return _refuse(tree, "its function runs inside Polars; call the function on the expression yourself", whole=False)
     if not is_known(tree):
@@ -112,7 +117,7 @@ def _combine(inputs: list[Classification]) -> Classification:
     strongest = _strongest(inputs)
     whole = all(one.right_when_whole for one in inputs)
     scalar = all(one.scalar for one in inputs)
-    return Classification(strongest.kind, strongest.reason, strongest.node, scalar, whole)
+    return Classification(strongest.kind, strongest.reason, strongest.tree, scalar, whole)
 
 
 def _at_least(kind: Kind, reason: str, tree: Tree, inputs: list[Classification]) -> Classification:
@@ -120,20 +125,20 @@ def _at_least(kind: Kind, reason: str, tree: Tree, inputs: list[Classification])
     whole = all(one.right_when_whole for one in inputs)
     strongest = _strongest(inputs)
     if _RANK[strongest.kind] > _RANK[kind]:
-        return Classification(strongest.kind, strongest.reason, strongest.node, right_when_whole=whole)
-    return Classification(kind, reason, describe(tree), right_when_whole=whole)
+        return Classification(strongest.kind, strongest.reason, strongest.tree, right_when_whole=whole)
+    return Classification(kind, reason, tree, right_when_whole=whole)
 
 
 def _aggregate(tree: Tree, inputs: list[Classification], reason: str) -> Classification:
     """One value of all rows: right whatever its inputs need, as long as they are right when whole."""
     broken = [one for one in inputs if not one.right_when_whole]
     if broken:
-        return Classification(Kind.UNSUPPORTED, broken[0].reason, broken[0].node, scalar=True, right_when_whole=False)
-    return Classification(Kind.AGGREGATION, reason, describe(tree), scalar=True)
+        return Classification(Kind.UNSUPPORTED, broken[0].reason, broken[0].tree, scalar=True, right_when_whole=False)
+    return Classification(Kind.AGGREGATION, reason, tree, scalar=True)
 
 
 def _refuse(tree: Tree, reason: str, *, whole: bool) -> Classification:
-    return Classification(Kind.UNSUPPORTED, reason, describe(tree), right_when_whole=whole)
+    return Classification(Kind.UNSUPPORTED, reason, tree, right_when_whole=whole)
 
 
 def _literal(tree: Tree) -> Classification:
@@ -217,17 +222,17 @@ def _over(tree: Tree, inputs: list[Classification]) -> Classification:
     keys = inputs[1:]
     if not all(one.right_when_whole for one in inputs):
         broken = next(one for one in inputs if not one.right_when_whole)
-        return Classification(Kind.UNSUPPORTED, broken.reason, broken.node, right_when_whole=False)
+        return Classification(Kind.UNSUPPORTED, broken.reason, broken.tree, right_when_whole=False)
     if body["mapping"] == "Explode":
-        return Classification(Kind.LENGTH_CHANGING, "mapping_strategy='explode' orders the result by groups; use group_by and explode", describe(tree))
+        return Classification(Kind.LENGTH_CHANGING, "mapping_strategy='explode' orders the result by groups; use group_by and explode", tree)
     if all(one.scalar for one in keys[: len(body["partition_by"])]):
-        return Classification(Kind.ORDER_DEPENDENT, "a window without keys is made of all rows in order", describe(tree))
+        return Classification(Kind.ORDER_DEPENDENT, "a window without keys is made of all rows in order", tree)
     if any(split_node(node)[0] == "Over" for child in children(tree) for node in walk(child)):
         return _refuse(tree, "windows within windows are not supported; compute the inner one in a with_columns() first", whole=True)
     strongest = _strongest(keys)
     if _RANK[strongest.kind] > _RANK[Kind.WINDOW]:
-        return Classification(strongest.kind, strongest.reason, strongest.node)
-    return Classification(Kind.WINDOW, "it needs all rows of a key", describe(tree))
+        return Classification(strongest.kind, strongest.reason, strongest.tree)
+    return Classification(Kind.WINDOW, "it needs all rows of a key", tree)
 
 
 def _eval(tree: Tree, inputs: list[Classification], schema: SchemaLike) -> Classification:
@@ -235,7 +240,7 @@ def _eval(tree: Tree, inputs: list[Classification], schema: SchemaLike) -> Class
     name = variant if isinstance(variant, str) else next(iter(variant))
     inner = classify_tree(evaluation, schema)
     if not inner.right_when_whole:
-        return Classification(Kind.UNSUPPORTED, inner.reason, inner.node, right_when_whole=False)
+        return Classification(Kind.UNSUPPORTED, inner.reason, inner.tree, right_when_whole=False)
     if any(node != _ELEMENT and split_node(node)[0] == "Column" for node in walk(evaluation)):
         return _refuse(tree, "columns within list.eval are not supported", whole=False)
     if name == "Cumulative":

@@ -22,7 +22,7 @@ from hpcflow.expressions import partials
 from hpcflow.expressions.classify import classify_tree
 from hpcflow.expressions.functions import RULES, Kind
 from hpcflow.expressions.partials import Final, PartialBook
-from hpcflow.expressions.schemas import SchemaLike, aggregated_dtype, dtype_of
+from hpcflow.expressions.schemas import SchemaLike, dtype_of
 from hpcflow.expressions.tree import Tree, alias, children, from_tree, function_name, map_children, output_name, split_node, to_tree
 
 
@@ -79,14 +79,7 @@ def decompose_tree(tree: Tree, schema: SchemaLike, book: PartialBook) -> pl.Expr
     if classification.kind is not Kind.AGGREGATION or not classification.scalar:
         return None
     final = _final(tree, schema, book)
-    if final is None:
-        return None
-    try:
-        if dtype_of(tree, schema) != aggregated_dtype(tree, schema):
-            return None
-    except pl.exceptions.PolarsError:
-        return None
-    return from_tree(final).alias(output_name(tree))
+    return None if final is None else from_tree(final).alias(output_name(tree))
 
 
 def _final(tree: Tree, schema: SchemaLike, book: PartialBook) -> Tree | None:
@@ -151,7 +144,7 @@ def _rule(name: str, body: Any) -> tuple[Final, Tree] | None:
     if function in ("Boolean.Any", "Boolean.All"):
         kind = function.removeprefix("Boolean.")
         ignore_nulls = body["function"]["Boolean"][kind]["ignore_nulls"]
-        return (partials.any_of if kind == "Any" else partials.all_of)(ignore_nulls), of
+        return partials.truth_of(kind.lower(), ignore_nulls), of
     if function in ("Bitwise.And", "Bitwise.Or", "Bitwise.Xor"):
         return partials.bitwise_of(function.removeprefix("Bitwise.")), of
     rule = _PLAIN_FUNCTIONS.get(function)

@@ -154,7 +154,7 @@ def extreme_of(which: str, propagate_nans: bool) -> Final:
 
     def final(book: PartialBook, of: Tree, dtype: pl.DataType, output: pl.DataType) -> pl.Expr | None:
         ordered = _is_number(dtype) or dtype.is_temporal() or isinstance(dtype, (pl.String, pl.Binary, pl.Categorical, pl.Enum))
-        return _simple(book, name, of, lambda x: getattr(x, name)()) if ordered else None  # type: ignore[no-any-return]
+        return _simple(book, name, of, lambda x: getattr(x, name)()) if ordered else None
 
     return final
 
@@ -183,14 +183,15 @@ def last_non_null_of(book: PartialBook, of: Tree, dtype: pl.DataType, output: pl
     return _simple(book, "last value", of, lambda x: x.last(ignore_nulls=True))
 
 
-def any_of(ignore_nulls: bool) -> Final:
-    """Any; with `ignore_nulls=False` by Kleene logic, whose partials (true, false, null) merge by the same rule."""
-    return lambda book, of, dtype, output: _simple(book, f"any {ignore_nulls}", of, lambda x: x.any(ignore_nulls=ignore_nulls))
+def truth_of(which: str, ignore_nulls: bool) -> Final:
+    """any, all; with `ignore_nulls=False` by Kleene logic, whose partials (true, false, null) merge by the same rule."""
 
+    def final(book: PartialBook, of: Tree, dtype: pl.DataType, output: pl.DataType) -> pl.Expr | None:
+        if not _is_number(dtype):
+            return None
+        return _simple(book, f"{which} {ignore_nulls}", of, lambda x: x.any(ignore_nulls=ignore_nulls) if which == "any" else x.all(ignore_nulls=ignore_nulls))
 
-def all_of(ignore_nulls: bool) -> Final:
-    """All; see `any_of`."""
-    return lambda book, of, dtype, output: _simple(book, f"all {ignore_nulls}", of, lambda x: x.all(ignore_nulls=ignore_nulls))
+    return final
 
 
 def has_nulls_of(book: PartialBook, of: Tree, dtype: pl.DataType, output: pl.DataType) -> pl.Expr:
@@ -210,6 +211,6 @@ def bitwise_of(which: str) -> Final:
     name = f"bitwise_{which.lower()}"
 
     def final(book: PartialBook, of: Tree, dtype: pl.DataType, output: pl.DataType) -> pl.Expr | None:
-        return _simple(book, name, of, lambda x: getattr(x, name)()) if dtype.is_integer() else None  # type: ignore[no-any-return]
+        return _simple(book, name, of, lambda x: getattr(x, name)()) if dtype.is_integer() else None
 
     return final

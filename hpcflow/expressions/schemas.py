@@ -10,11 +10,11 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from hpcflow.expressions.tree import Tree, from_tree
+from hpcflow.expressions.tree import Tree, from_tree, split_node, walk
 
 SchemaLike = Mapping[str, pl.DataType]
 
-_KEPT = 64
+_KEPT = 256
 _frames: OrderedDict[tuple[tuple[str, pl.DataType], ...], pl.LazyFrame] = OrderedDict()
 
 
@@ -32,13 +32,12 @@ def empty_frame(schema: SchemaLike) -> pl.LazyFrame:
 
 def dtype_of(tree: Tree, schema: SchemaLike) -> pl.DataType:
     """The dtype of one expression over rows of this schema. Raises Polars' error when it is ill-typed."""
-    return next(iter(empty_frame(schema).select(from_tree(tree).alias("x")).collect_schema().values()))
-
-
-def aggregated_dtype(tree: Tree, schema: SchemaLike) -> pl.DataType:
-    """The dtype of one expression within `group_by().agg()`."""
-    frame = empty_frame(schema).group_by(pl.lit(1).alias("__group")).agg(from_tree(tree).alias("__value"))
-    return frame.collect_schema()["__value"]
+    name, body = split_node(tree)
+    if name == "Column":
+        return schema[body]
+    used = {body for name, body in map(split_node, walk(tree)) if name == "Column" and body in schema}
+    read = {name: schema[name] for name in sorted(used)}
+    return next(iter(empty_frame(read).select(from_tree(tree).alias("x")).collect_schema().values()))
 
 
 def holds_categorical(dtype: pl.DataType) -> bool:
