@@ -32,7 +32,7 @@ from hpcflow.events import (
 
 FIRST_LINE_S = {"plain": 1.0, "rich": 0.3}
 EVERY_S = {"plain": 3.0, "rich": 0.1}
-NAME_LENGTH = 28  # of a stage: it is a chain of operators
+NAME_LENGTH = 22  # of a stage: it is a chain of operators
 
 
 @dataclass(frozen=True)
@@ -126,23 +126,24 @@ class PlainLines:
 
 
 class RichLine:
-    """A line with a spinner, redrawn in place and taken away at the end."""
+    """A line redrawn in place, cut at the terminal's width, and taken away at the end."""
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console  # 60 ms: only for actions that take long enough to be watched
+        from rich.live import Live
 
-        self._status = Console(file=stream).status("")
-        self._status.start()
+        self._live = Live(console=Console(file=stream), transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+        self._live.start()
 
     def draw(self, line: str) -> None:
         """Redraw; markup in stage names is text."""
         from rich.text import Text
 
-        self._status.update(Text(line, no_wrap=True, overflow="ellipsis"))
+        self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
 
     def end(self) -> None:
         """Clear the line."""
-        self._status.stop()
+        self._live.stop()
 
 
 class Progress:
