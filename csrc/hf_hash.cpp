@@ -108,13 +108,7 @@ void digest_fixed(const HfColumn& column, int64_t begin, int64_t n, uint64_t* ou
             for (int64_t i = 0; i < n; ++i) {
                 __int128 v;
                 std::memcpy(&v, in + 16 * i, 16);
-                if (type.logic == HfLogic::decimal) {
-                    out[i] = digest_decimal(v, type.scale);
-                } else if (type.logic == HfLogic::unsigned_integer && v < 0) {   // above 2^127: never the extension of a low word
-                    out[i] = hf_mix(static_cast<uint64_t>(v) ^ hf_mix(static_cast<uint64_t>(v >> 64) ^ HF_WIDE_DIGEST));
-                } else {
-                    out[i] = digest_wide(v);
-                }
+                out[i] = type.logic == HfLogic::decimal ? digest_decimal(v, type.scale) : digest_wide(v);
             }
     }
 }
