@@ -2,7 +2,8 @@
 
     dataset -> dag -> optimized dag -> stages -> plan -> result
 
-`_execute` below is that line; each word is a layer of its own. Invariant: on a rank above 0 of an MPI world, `Session()` does not return: it serves the driver.
+`_execute` below is that line; each word is a layer of its own. Invariant: on a rank above 0 of an MPI world, `Session()` does not return: it serves
+the driver.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from hpcflow.plan.physical import PhysicalPlan
 from hpcflow.plan.stages import split_stages
 from hpcflow.runtime.action import ActionResult
 from hpcflow.runtime.cluster import Cluster, start_in_process, start_mpi
+from hpcflow.runtime.master import Master
 from hpcflow.runtime.progress import watch_progress
 
 
@@ -100,9 +102,9 @@ class Session:
         self.events = EventLog(self.config.event_log, job=f"{os.getpid():x}-{time.time_ns():x}")
         self._started = time.monotonic()
         self._actions = 0
-        self._cluster = self._start()
+        self._cluster: Cluster | None = self._start()
+        master_ = self._master
         self._stop_progress = watch_progress(self.events, self.config.progress)
-        master_ = self._cluster.master
         self.events.emit(
             records.SessionStarted(
                 workers=self.workers,
@@ -123,14 +125,15 @@ class Session:
         return start_in_process(self.config, self.events)
 
     def _warn_of_oversubscription(self) -> None:
-        hellos = self._cluster.master.hellos.values()
+        hellos = self._master.hellos.values()
         processes = {(h.host, h.pid): h for h in hellos}
         for host in {h.host for h in hellos}:
             here = [h for h in processes.values() if h.host == host]
             threads, cores = sum(h.polars_threads for h in here), max(h.cores for h in here)
             if len(here) > 1 and threads > max(cores, len(here)):
                 print(
-                    f"hpcflow: {len(here)} workers on {host} have {threads} Polars threads for {cores} cores; start with `hpcflow run`, or set POLARS_MAX_THREADS="
+                    f"hpcflow: {len(here)} workers on {host} have {threads} Polars threads for {cores} cores; start with `hpcflow run`, or "
+                    f"set POLARS_MAX_THREADS="
                     f"{max(1, cores // len(here))}",
                     file=sys.stderr,
                 )
@@ -194,7 +197,7 @@ class Session:
 
     def _compile(self, sinks: list[Dataset]) -> Compiled:
         started = time.perf_counter()
-        master = self._cluster.master
+        master = self._master
         cached = {key: (sum(b.rows for b in blocks), sum(b.size_bytes for b in blocks)) for key, blocks in master.caches.items()}
         hosts = {h.host for h in master.hellos.values()}
         context = CompileContext(self.workers, self.config, len(hosts), cached)
@@ -204,8 +207,6 @@ class Session:
         return Compiled(logical, optimized, passes, plan, time.perf_counter() - started)
 
     def _execute(self, sinks: list[Dataset], name: str) -> tuple[Compiled, ActionResult]:
-        if self._cluster is None:
-            raise ConfigError("this session is closed; open another")
         compiled = self._compile(sinks)
         if os.environ.get("HPCFLOW_EXPLAIN_ONLY"):
             print(explain(compiled.logical, compiled.optimized, compiled.passes, compiled.plan))
@@ -223,7 +224,7 @@ class Session:
                     vertices_after=report.vertices_after,
                 )
             )
-        return compiled, self._cluster.master.run(compiled.plan, name)
+        return compiled, self._master.run(compiled.plan, name)
 
     # -- actions ------------------------------------------------------------------------------------------------------------------------------------
 
@@ -248,7 +249,7 @@ class Session:
             cached.unpersist()
 
     def _unpersist(self, key: str) -> None:
-        self._cluster.master.unpersist(key)
+        self._master.unpersist(key)
 
     def _explain(self, sink: Dataset, passes: bool, analyze: bool, format: str) -> str:
         if analyze:
@@ -260,13 +261,19 @@ class Session:
     # -- life ----------------------------------------------------------------------------------------------------------------------------------------
 
     @property
+    def _master(self) -> Master:
+        if self._cluster is None:
+            raise ConfigError("this session is closed; open another with hf.Session()")
+        return self._cluster.master
+
+    @property
     def workers(self) -> int:
         """Number of workers."""
-        return len(self._cluster.master.worker_ranks)
+        return len(self._master.worker_ranks)
 
     def close(self) -> None:
         """Free what the workers hold and end the session."""
-        cluster, self._cluster = self._cluster, None  # type: ignore[assignment]
+        cluster, self._cluster = self._cluster, None
         if cluster is None:
             return
         self._stop_progress()

@@ -1,6 +1,7 @@
 """Dataset: a lazy table with the methods of `polars.LazyFrame`.
 
-Invariant: a method builds vertices and edges and checks the program against the schema at once (so that an error points at the line that made it); nothing runs
+Invariant: a method builds vertices and edges and checks the program against the schema at once (so that an error points at the line that made it);
+nothing runs
 before an action. Rows have an order, (source split, row), and every method keeps or changes it as Polars' does.
 
     late = flights.filter(pl.col("arr_delay") > 0).group_by("carrier").agg(pl.len())
@@ -329,7 +330,8 @@ class Dataset:
         return self
 
     def with_property(self, *, input: int = 0, **properties: Any) -> Dataset:
-        """Overrule the compiler: execution properties of the last operator (parallelism, slots, memory_bytes, placement) or of its input edge (pattern,
+        """Overrule the compiler: execution properties of the last operator (parallelism, slots, memory_bytes, placement) or of its input edge
+        (pattern,
         partition_count, ordered, data_flow, data_store, persistence, compression, combiner). Passes leave alone what is set here."""
         return building.with_property(self, input, properties)
 
@@ -360,7 +362,8 @@ class Dataset:
         return self._session._run_end(self._then(Keep()), "count")
 
     def write_parquet(self, path: Any, *, mode: str = "error", **options: Any) -> None:
-        """One Parquet file a task in directory `path`, all or none. `mode`: "error", "overwrite" or "ignore" when it has files. Options are Polars'."""
+        """One Parquet file a task in directory `path`, all or none. `mode`: "error", "overwrite" or "ignore" when it has files. Options are
+        Polars'."""
         self._write(WriteParquet.to(path, self.schema, mode=mode, **options), "write_parquet")
 
     def write_csv(self, path: Any, *, mode: str = "error", **options: Any) -> None:
@@ -379,7 +382,8 @@ class Dataset:
         self._session._run_end(self._then(ForeachPartition(function, self.schema, format)), "foreach_partition")
 
     def explain(self, passes: bool = False, analyze: bool = False, format: Literal["text", "dot", "json"] = "text") -> str:
-        """The plan: logical Dag, optimized Dag, stages. `passes`: what each pass did; `analyze`: run it and show rows, bytes and seconds of each stage."""
+        """The plan: logical Dag, optimized Dag, stages. `passes`: what each pass did; `analyze`: run it and show rows, bytes and seconds of each
+        stage."""
         return self._session._explain(self._then(Collect(), GATHER), passes, analyze, format)
 
 

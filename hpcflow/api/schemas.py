@@ -37,8 +37,7 @@ def check_columns(names: Iterable[str], schema: pl.Schema, what: str) -> None:
 def known_columns(columns: Any, schema: pl.Schema) -> list[str]:
     """Names of plain columns given as a name, a selector, an expression or a list of these."""
     with polars_errors(schema):
-        selected = pl.LazyFrame(schema=schema).select(columns).collect_schema().names()
-    return selected
+        return pl.LazyFrame(schema=schema).select(columns).collect_schema().names()
 
 
 def row_keys(names: Iterable[str], schema: pl.Schema) -> tuple[pl.Expr, ...]:

@@ -1,6 +1,7 @@
 """A Policy is an ordered list of passes; the runner times, checks and can skip each.
 
-A pass is a function `(Dag, CompileContext) -> Dag` wrapped in `Pass`. An *annotating* pass changes properties only (the runner checks that vertices and ends of
+A pass is a function `(Dag, CompileContext) -> Dag` wrapped in `Pass`. An *annotating* pass changes properties only (the runner checks that vertices
+and ends of
 edges stay); others may insert, merge or remove vertices. Add your own with `Policy.with_pass`, or by an entry point of group `hpcflow.passes`.
 
     policy = DEFAULT.without("broadcast_join").with_pass(Pass("mine", my_function, annotates=("compression",)), after="compression")
@@ -99,7 +100,8 @@ class Policy:
 
 
 def optimize(dag: Dag, policy: Policy, context: CompileContext) -> tuple[Dag, tuple[PassReport, ...]]:
-    """Run the passes of `policy` in order. Raises IllegalDagError naming the pass that broke the Dag, ConfigError for an order that `requires` forbids."""
+    """Run the passes of `policy` in order. Raises IllegalDagError naming the pass that broke the Dag, ConfigError for an order that `requires`
+    forbids."""
     legality.check(dag)
     reports: list[PassReport] = []
     seen: list[str] = []
@@ -147,7 +149,8 @@ def _changed(a: Any, b: Any) -> set[str]:
 
 
 def resolve(policy: object) -> Policy:
-    """A Policy from an option's value: a Policy, `"default"`, `"none"`, or the name of an entry point of group `hpcflow.policies`; passes of the entry points of
+    """A Policy from an option's value: a Policy, `"default"`, `"none"`, or the name of an entry point of group `hpcflow.policies`; passes of the
+    entry points of
     group `hpcflow.passes` are appended to the default one."""
     from importlib.metadata import entry_points
 

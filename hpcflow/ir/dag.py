@@ -33,7 +33,7 @@ class Vertex:
     operator: Operator
     schema: pl.Schema
     """Schema of the rows that leave the vertex."""
-    properties: VertexProperties = VertexProperties()
+    properties: VertexProperties = field(default_factory=VertexProperties)
     id: int = field(default_factory=new_id)
 
     def __str__(self) -> str:
@@ -47,7 +47,7 @@ class Edge:
     source: int
     target: int
     index: int = 0
-    properties: EdgeProperties = EdgeProperties()
+    properties: EdgeProperties = field(default_factory=EdgeProperties)
 
 
 @dataclass(frozen=True, eq=False)

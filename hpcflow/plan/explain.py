@@ -63,7 +63,8 @@ def stages_text(plan: PhysicalPlan, result: Any = None) -> str:
         if stage.id in figures:
             r = figures[stage.id]
             lines.append(
-                f"    {r.tasks} tasks on {len(r.ranks)} workers, {r.rows:,} rows, {r.size_bytes / 1e6:,.1f} MB, {r.seconds:.3f} s ({r.busy_s:.3f} s in tasks)"
+                f"    {r.tasks} tasks on {len(r.ranks)} workers, {r.rows:,} rows, {r.size_bytes / 1e6:,.1f} MB, {r.seconds:.3f} s "
+                f"({r.busy_s:.3f} s in tasks)"
             )
     if result is not None:
         lines.append(f"total {result.seconds:.3f} s")

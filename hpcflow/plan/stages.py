@@ -1,10 +1,12 @@
 """Cut a Dag into stages.
 
-An edge is *fused* when it is one-to-one, is the only reader of its source, and neither end asks for the rows to be stored. Everything between unfused edges is one
+An edge is *fused* when it is one-to-one, is the only reader of its source, and neither end asks for the rows to be stored. Everything between
+unfused edges is one
 stage. A pull edge (and every range shuffle, whose splitters are known only after its rows) becomes two stages: one stores, one emits.
 
     scan -> filter -> group_by ~hash, push~> ...           stage 0: scan filter | exchange      stage 1: exchange | group_by
-    scan ~range~> sort                                     stage 0: scan | store + sample       stage 1: blocks | exchange        stage 2: exchange | sort
+    scan ~range~> sort                                     stage 0: scan | store + sample       stage 1: blocks | exchange        stage 2: exchange
+    | sort
 """
 
 from __future__ import annotations

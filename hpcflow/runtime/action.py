@@ -1,6 +1,7 @@
 """One action: a physical plan on its way from the first source task to the result.
 
-Invariant: all state is changed by one thread, the caller's, in `_handle` of one message at a time; what is decided there is computed by the pure functions of
+Invariant: all state is changed by one thread, the caller's, in `_handle` of one message at a time; what is decided there is computed by the pure
+functions of
 `task_making` and `scheduler`. However it ends, every worker has let go of it (ActionEnded) before `run` returns or raises, unless a worker is lost.
 """
 
@@ -645,14 +646,16 @@ class ActionRun:
 def dump_plan(plan: PhysicalPlan) -> bytes:
     """The plan as bytes. Raises UnpicklableError naming the operator whose function or object cannot travel."""
     try:
-        return cloudpickle.dumps(plan, protocol=5)
+        blob: bytes = cloudpickle.dumps(plan, protocol=5)
+        return blob
     except Exception as error:
         for vertex in plan.dag.vertices.values():
             try:
                 cloudpickle.dumps((vertex.operator, vertex.properties), protocol=5)
             except Exception as inner:
                 raise UnpicklableError(
-                    f"{vertex.operator.name}({vertex.operator.describe()}) cannot be sent to the workers: {inner}. Functions must not hold open files, locks, "
+                    f"{vertex.operator.name}({vertex.operator.describe()}) cannot be sent to the workers: {inner}. Functions must not hold "
+                    f"open files, locks, "
                     f"connections or generators: open them inside the function"
                 ) from inner
         for edge in plan.dag.edges:

@@ -26,7 +26,6 @@ from hpcflow.errors import ConfigError, WorkerLostError
 from hpcflow.events.log import EventLog
 from hpcflow.native import ArenaPool
 from hpcflow.runtime.block_store import BlockStore
-from hpcflow.runtime.file_systems import default_scratch
 from hpcflow.runtime.master import Master
 from hpcflow.runtime.memory import MemoryBudget
 from hpcflow.runtime.memory_limits import default_limit_bytes
@@ -117,8 +116,7 @@ def _opener(comm: Comm) -> Callable[[], Comm]:
 def make_store(config: SessionConfig, workers_on_node: int, pool: ArenaPool) -> BlockStore:
     """The block store of one worker, with its share of the memory."""
     limit = config.memory_budget or default_limit_bytes(workers_on_node)
-    scratch = config.scratch or default_scratch(os.environ)
-    return BlockStore(MemoryBudget(limit), scratch, compression=config.spill_compression, pool=pool)  # type: ignore[arg-type]
+    return BlockStore(MemoryBudget(limit), config.scratch, compression=config.spill_compression, pool=pool)
 
 
 # -- MPI --------------------------------------------------------------------------------------------------------------------------------------------
@@ -169,7 +167,8 @@ def start_mpi(config: SessionConfig, events: EventLog) -> Cluster | None:
         raise ConfigError("this program has a session open already; close it before opening another (use `with hf.Session() as s:`)")
     if config.workers not in (None, _worker_count(engine.size, config)):
         raise ConfigError(
-            f"workers={config.workers} was asked for ({config.where('workers')}), and this MPI world of {engine.size} ranks has {_worker_count(engine.size, config)}; "
+            f"workers={config.workers} was asked for ({config.where('workers')}), and this MPI world of {engine.size} ranks has "
+            f"{_worker_count(engine.size, config)}; "
             f"leave workers out, or start with -n {(config.workers or 0) + (config.master == 'dedicated')}"
         )
     return _start_master(process, config, events)

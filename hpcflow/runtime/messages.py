@@ -194,7 +194,7 @@ class ExchangeDone:
     rank: int
     sizes: dict[int, tuple[int, int]]
     """Owned partition -> (rows, bytes)."""
-    stats: dict[str, float] = field(default_factory=dict)
+    stats: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """Who runs which task: pure functions over counts.
 
-Source tasks are handed out in groups that shrink towards the end (guided self-scheduling, Polychronopoulos and Kuck, 1987): each worker first gets its share of
-half of what is left, and more when it runs low. What a slow worker has queued is taken back for one that has run dry. Tasks with a pinned input go where it is.
+Source tasks are handed out in groups that shrink towards the end (guided self-scheduling, Polychronopoulos and Kuck, 1987): each worker first gets
+its share of
+half of what is left, and more when it runs low. What a slow worker has queued is taken back for one that has run dry. Tasks with a pinned input go
+where it is.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ def partition_owners(partitions: int, workers: int) -> tuple[int, ...]:
 
 
 def balanced_owners(sizes: Sequence[int], workers: int) -> tuple[int, ...]:
-    """Worker of each partition so that the largest load is small: runs of adjacent partitions, cut by an optimal minimum of the maximum (binary search over the load)."""
+    """Worker of each partition so that the largest load is small: runs of adjacent partitions, cut by an optimal minimum of the maximum (binary
+    search over the load)."""
     if not sizes:
         return ()
     low, high = max(sizes), sum(sizes)
@@ -65,7 +68,8 @@ def _runs_needed(sizes: Sequence[int], limit: int) -> int:
 
 
 def coalesce(sizes: Sequence[int], owners: Sequence[int], target: int, minimum_tasks_per_owner: int) -> list[tuple[int, int]]:
-    """Runs [start, stop) of adjacent partitions of one owner with at most `target` bytes together (or one partition), so that small partitions cost one task, not many."""
+    """Runs [start, stop) of adjacent partitions of one owner with at most `target` bytes together (or one partition), so that small partitions cost
+    one task, not many."""
     total: dict[int, int] = {}
     for size, owner in zip(sizes, owners, strict=True):
         total[owner] = total.get(owner, 0) + size

@@ -1,6 +1,7 @@
 """A worker: serves the master's messages and runs tasks on its task threads.
 
-Invariant: `serve` runs on one thread and never blocks on a task; tasks run on `threads` threads of their own, of which at most `polars_slots` compute in Polars at a
+Invariant: `serve` runs on one thread and never blocks on a task; tasks run on `threads` threads of their own, of which at most `polars_slots`
+compute in Polars at a
 time while others pack or wait; a task's failure is one message to the master and leaves the worker as it was.
 """
 
@@ -334,16 +335,17 @@ class Worker:
             table = action.broadcasts.get(leaf.edge)
         if table is None:
             exchange = action.exchanges[leaf.edge]
-            table = exchange.extract(exchange.partition_sizes().keys())
+            table = exchange.extract(list(exchange.partition_sizes()))
             with self._lock:
                 action.broadcasts[leaf.edge] = table
         return table.lazy()
 
     def _release_inputs(self, action: WorkerAction, task: TaskSpec) -> None:
         for leaf, ref in task.reads:
-            if isinstance(leaf, ExchangeLeaf | DriverLeaf) and isinstance(ref, PartitionRun):
-                if action.plan.exchanges[leaf.edge].properties.persistence is Persistence.DISCARD:
-                    action.exchanges[leaf.edge].release(range(ref.start, ref.stop))
+            if not (isinstance(leaf, ExchangeLeaf | DriverLeaf) and isinstance(ref, PartitionRun)):
+                continue
+            if action.plan.exchanges[leaf.edge].properties.persistence is Persistence.DISCARD:
+                action.exchanges[leaf.edge].release(range(ref.start, ref.stop))
 
     def _output(self, action: WorkerAction, stage: Stage, task: TaskSpec, df: pl.DataFrame, trace: OperatorTrace) -> dict[str, Any]:
         result: dict[str, Any] = {"size_bytes": df.estimated_size()}
@@ -374,9 +376,7 @@ class Worker:
         key = ("cache", output.cache, task.index) if output.cache is not None else ("action", action.id, stage.id, task.index)
         edges = action.plan.dag.outputs(stage.root.vertex) if hasattr(stage.root, "vertex") else ()
         to_scratch = any(edge.properties.data_store is DataStore.SCRATCH for edge in edges)
-        self.store.put_table(key, df, "cache" if output.cache is not None else "blocks")
-        if to_scratch:
-            self.store.spill(key)
+        self.store.put_table(key, df, "cache" if output.cache is not None else "blocks", to_scratch)
         result: dict[str, Any] = {"block": key}
         if output.statistic == "none" or output.edge is None:
             return result

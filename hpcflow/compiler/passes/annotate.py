@@ -27,7 +27,8 @@ def set_default_parallelism(dag: Dag, context: CompileContext) -> Dag:
 
 
 def set_compression(dag: Dag, context: CompileContext) -> Dag:
-    """Frames are compressed where a user says so, or with lz4 where they cross hosts and the option is "auto"; between processes of one host copying is cheaper."""
+    """Frames are compressed where a user says so, or with lz4 where they cross hosts and the option is "auto"; between processes of one host
+    copying is cheaper."""
     chosen = context.config.compression
     codec = ("lz4" if context.nodes > 1 else "none") if chosen == "auto" else chosen
     for edge in dag.edges:

@@ -1,6 +1,7 @@
 """Read and move only the columns that are needed.
 
-Walks from the sinks up: each vertex says which columns of its inputs its needed outputs take (`Operator.required_columns`). Sources read only those; before an
+Walks from the sinks up: each vertex says which columns of its inputs its needed outputs take (`Operator.required_columns`). Sources read only
+those; before an
 exchange a select drops the others; expressions nobody needs are not computed.
 """
 
@@ -48,7 +49,7 @@ def push_projections(dag: Dag, context: CompileContext) -> Dag:
             else:
                 edges.append(edge)
                 incoming.append(source.schema)
-        schema = new.output_schema(tuple(incoming)) if inputs else getattr(new, "schema", vertex.schema)
+        schema = new.output_schema(tuple(incoming)) if inputs else new.schema if isinstance(new, Source) else vertex.schema
         if isinstance(new, Align):
             new, schema = _narrow_align(new, needed[vertex.id])
         vertices[vertex.id] = vertex if new is vertex.operator and schema == vertex.schema else replace(vertex, operator=new, schema=schema)

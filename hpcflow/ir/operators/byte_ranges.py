@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 from collections.abc import Callable, Sequence
@@ -79,14 +80,22 @@ def cut_files(
     return [tuple(split) for split in splits]
 
 
-def read_range(path: str, start: int, stop: int) -> bytes:
-    """Bytes of a local file. SourceError when there are fewer, or the file cannot be read on this host."""
+def read_range(path: str, start: int, stop: int, before: bytes = b"") -> bytes:
+    """`before` and then bytes of a local file, read into one buffer. SourceError when there are fewer, or the file cannot be read on this host."""
+    length = len(before) + stop - start
+    buffer = io.BytesIO()
+    if length:
+        buffer.seek(length - 1)
+        buffer.write(b"\0")
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0) as file, buffer.getbuffer() as view:
+            view[: len(before)] = before
             file.seek(start)
-            content = file.read(stop - start)
+            filled = len(before)
+            while filled < length and (count := file.readinto(view[filled:])):
+                filled += count
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror}; is it on a file system that all nodes share?") from error
-    if len(content) != stop - start:
+    if filled != length:
         raise SourceError(f"{path} was cut short while it was read: bytes {start} to {stop} are not all there")
-    return content
+    return buffer.getvalue()  # the buffer itself, not a copy

@@ -90,7 +90,8 @@ def from_format(result: Any, operator: str) -> pl.DataFrame:
         assert isinstance(converted, pl.DataFrame)
         return converted
     raise SchemaError(
-        f"the function of {operator} returned {type(result).__name__}; return a polars.DataFrame, a pyarrow.Table, a pandas.DataFrame or a dict of columns"
+        f"the function of {operator} returned {type(result).__name__}; return a polars.DataFrame, a pyarrow.Table, a pandas.DataFrame or a "
+        f"dict of columns"
     )
 
 

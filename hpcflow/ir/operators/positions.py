@@ -39,7 +39,8 @@ class WithSampleHash(Operator):
 
 
 def _mix(position: pl.Expr, seed: int) -> pl.Expr:
-    """splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014) of position + seed, as UInt64 arithmetic of Polars (which wraps)."""
+    """splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014) of position + seed, as UInt64 arithmetic of Polars
+    (which wraps)."""
     z = position.cast(pl.UInt64) + pl.lit((seed * 0x9E3779B97F4A7C15 + 0x9E3779B97F4A7C15) % 2**64, dtype=pl.UInt64)
     z = (z ^ (z // pl.lit(2**30, dtype=pl.UInt64))) * pl.lit(0xBF58476D1CE4E5B9, dtype=pl.UInt64)
     z = (z ^ (z // pl.lit(2**27, dtype=pl.UInt64))) * pl.lit(0x94D049BB133111EB, dtype=pl.UInt64)

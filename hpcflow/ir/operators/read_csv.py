@@ -68,11 +68,13 @@ class CsvOptions:
         )
         return scan if self.names == self.file_names else scan.rename(dict(zip(self.file_names, self.names, strict=True)))
 
-    def scan_middle(self, rows: bytes) -> pl.LazyFrame:
-        """Rows from somewhere in a file."""
+    def scan_middle(self, piece: Piece) -> pl.LazyFrame:
+        """Rows from somewhere in a file, behind a header line of our own."""
+        assert piece.stop is not None
         numbered = [f"_{index}" for index in range(len(self.names))]
         schema = dict(zip(numbered, self.dtypes, strict=True))
-        scan = pl.scan_csv(self.header() + rows, has_header=True, schema=schema, null_values=self._null_values(numbered), **self.common())
+        rows = read_range(piece.path, piece.start, piece.stop, before=self.header())
+        scan = pl.scan_csv(rows, has_header=True, schema=schema, null_values=self._null_values(numbered), **self.common())
         return scan.rename(dict(zip(numbered, self.names, strict=True)))
 
     def header(self) -> bytes:
@@ -188,7 +190,7 @@ class ReadCsv(Source):
         elif piece.start == 0:
             scan = self.options.scan_start(read_range(piece.path, 0, piece.stop))
         else:
-            scan = self.options.scan_middle(read_range(piece.path, piece.start, piece.stop))
+            scan = self.options.scan_middle(piece)
         return scan.select(list(self.schema))
 
     def _row_starts(self, path: str, offsets: list[int]) -> list[int]:
