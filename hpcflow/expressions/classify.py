@@ -17,7 +17,7 @@ from functools import lru_cache
 
 import polars as pl
 
-from hpcflow.expressions.expand import expand_tree, has_several_outputs
+from hpcflow.expressions.expand import Scope, expand_tree, has_several_outputs
 from hpcflow.expressions.functions import AGGREGATES, RULES, Kind, Rule
 from hpcflow.expressions.schemas import SchemaLike, dtype_of, holds_categorical
 from hpcflow.expressions.tree import Tree, children, describe, from_tree, function_name, is_known, split_node, to_tree, walk
@@ -58,7 +58,7 @@ def classify(expr: pl.Expr, schema: SchemaLike) -> Classification:
     """Classify one expression over rows of `schema`. Selectors are expanded first; of several outputs the strongest need counts."""
     tree = to_tree(expr)
     if has_several_outputs(tree):
-        return _strongest([classify_tree(one, schema) for one in expand_tree(tree, schema)])
+        return _strongest([classify_tree(one, schema) for one in expand_tree(tree, Scope(schema))])
     return classify_tree(tree, schema)
 
 

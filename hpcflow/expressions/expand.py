@@ -9,7 +9,8 @@ Invariant: the outputs are the ones of `LazyFrame.select(exprs)`; for every expr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -19,27 +20,53 @@ from hpcflow.expressions.schemas import SchemaLike, dtype_of, empty_frame
 from hpcflow.expressions.tree import Tree, children, from_tree, function_name, split_node, to_tree, walk, with_children
 
 
-def expand(exprs: Iterable[pl.Expr | str], schema: SchemaLike) -> list[pl.Expr]:
+def expand(exprs: Iterable[pl.Expr | str], schema: SchemaLike, keys: Sequence[str] = ()) -> list[pl.Expr]:
     """One single-output expression per output of `select(exprs)`. A string is a column name.
 
+    keys: output names of a group_by's keys: then the outputs are those of `group_by(keys).agg(exprs)`, whose `pl.all()` leaves the keys out.
     Raises ColumnNotFoundError (with near names) for unknown columns, UnsupportedExpressionError for a selector in a place that is not known here.
     """
+    scope = Scope(schema, tuple(keys))
     expanded: list[pl.Expr] = []
     for expr in [exprs] if isinstance(exprs, (pl.Expr, str)) else exprs:
-        expanded += _expand_one(pl.col(expr) if isinstance(expr, str) else expr if isinstance(expr, pl.Expr) else pl.lit(expr), schema)
+        expanded += _expand_one(pl.col(expr) if isinstance(expr, str) else expr if isinstance(expr, pl.Expr) else pl.lit(expr), scope)
     return expanded
 
 
-def _expand_one(expr: pl.Expr, schema: SchemaLike) -> list[pl.Expr]:
+@dataclass(frozen=True)
+class Scope:
+    """Where selectors look: all columns, or those of a group_by that are not its keys."""
+
+    schema: SchemaLike
+    keys: tuple[str, ...] = ()
+
+    def project(self, exprs: list[pl.Expr]) -> pl.LazyFrame:
+        """`select(exprs)` or `group_by(keys).agg(exprs)` on no rows. Unknown columns raise ColumnNotFoundError."""
+        frame = empty_frame(self.schema)
+        if not self.keys:
+            return frame.select(exprs)
+        return frame.group_by([pl.lit(0).alias(key) for key in self.keys]).agg(exprs)
+
+    def columns_of(self, selector: pl.Expr) -> list[str]:
+        """The columns of a selector, in order."""
+        mark = "\x00"  # keeps a column that is selected by name apart from the key of that name
+        try:
+            names = self.project([selector.name.suffix(mark)]).collect_schema().names()
+        except pl.exceptions.ColumnNotFoundError as error:
+            raise ColumnNotFoundError(f"{str(error).splitlines()[0]} (columns: {_listed(self.schema)})") from error
+        return [name.removesuffix(mark) for name in names[len(self.keys) :]]
+
+
+def _expand_one(expr: pl.Expr, scope: Scope) -> list[pl.Expr]:
     tree = to_tree(expr)
     for node in walk(tree):
         name, body = split_node(node)
         if name == "Column":
-            require_column(body, schema)
+            require_column(body, scope.schema)
     if not has_several_outputs(tree):
         return [expr]
-    parts = [from_tree(part) for part in expand_tree(tree, schema)]
-    if _projection([expr], schema) != _projection(parts, schema):
+    parts = [from_tree(part) for part in expand_tree(tree, scope)]
+    if scope.project([expr]).explain(optimized=False) != scope.project(parts).explain(optimized=False):
         raise UnsupportedExpressionError(f"the selector in {expr} is in a place that cannot be expanded; name the columns")
     return parts
 
@@ -55,22 +82,6 @@ def _listed(schema: SchemaLike, limit: int = 12) -> str:
     return ", ".join(names[:limit]) + (f", ... {len(names) - limit} more" if len(names) > limit else "")
 
 
-def _selected(expr: pl.Expr, schema: SchemaLike) -> list[tuple[str, pl.DataType]]:
-    """Outputs by Polars, one expression at a time (names of one expression may repeat another's)."""
-    try:
-        return list(empty_frame(schema).select(expr).collect_schema().items())
-    except pl.exceptions.ColumnNotFoundError as error:
-        raise ColumnNotFoundError(f"{str(error).splitlines()[0]} (columns: {_listed(schema)})") from error
-
-
-def _projection(exprs: list[pl.Expr], schema: SchemaLike) -> str:
-    """How Polars writes `select(exprs)` after it has expanded them."""
-    try:
-        return empty_frame(schema).select(exprs).explain(optimized=False)
-    except pl.exceptions.ColumnNotFoundError as error:
-        raise ColumnNotFoundError(f"{str(error).splitlines()[0]} (columns: {_listed(schema)})") from error
-
-
 def has_several_outputs(tree: Tree) -> bool:
     """True when the tree holds a selector (of columns, or of the fields of a struct)."""
     return any(_selects(*split_node(node)) for node in walk(tree))
@@ -80,15 +91,15 @@ def _selects(name: str, body: object) -> bool:
     return name == "Selector" or (name == "Function" and function_name(body) == "StructExpr.SelectFields")
 
 
-def expand_tree(tree: Tree, schema: SchemaLike) -> list[Tree]:
+def expand_tree(tree: Tree, scope: Scope) -> list[Tree]:
     """All outputs of a tree: selectors side by side advance together, as in Polars; horizontal functions take them all as inputs."""
     name, body = split_node(tree)
     if name == "Selector":
-        return [{"Column": column} for column, _ in _selected(from_tree(tree), schema)]
+        return [{"Column": column} for column in scope.columns_of(from_tree(tree))]
     if name == "Function" and function_name(body) == "StructExpr.SelectFields":
         selector = body["function"]["StructExpr"]["SelectFields"]
-        return [field for one in expand_tree(body["input"][0], schema) for field in _fields(one, selector, schema)]
-    below = [expand_tree(child, schema) for child in children(tree)]
+        return [field for one in expand_tree(body["input"][0], scope) for field in _fields(one, selector, scope.schema)]
+    below = [expand_tree(child, scope) for child in children(tree)]
     if name == "Function" and function_name(body) in EXPANDS_INPUTS:
         return [{"Function": {**body, "input": [one for part in below for one in part]}}]
     if name == "StructEval":

@@ -58,6 +58,16 @@ class Lowering:
                 changed[index] = True
             self._close_level()
 
+    def run_length_changing(self, expr: pl.Expr) -> pl.Expr:
+        """Rewrite what lies below an expression that drops or explodes rows (`v.filter(v > v.mean())`), level by level."""
+        tree = to_tree(expr)
+        while True:
+            below = self._lower_inputs(tree)
+            if below is tree:
+                return from_tree(alias(tree, output_name(to_tree(expr)))) if self.steps else expr
+            tree = below
+            self._close_level()
+
     def lower(self, tree: Tree) -> Tree:
         """Replace what can be computed from the present columns; what needs those new columns stays for the next level."""
         found = classify_tree(tree, self.schema)

@@ -59,8 +59,21 @@ def plan_expressions(exprs: Iterable[pl.Expr | str], schema: SchemaLike, context
     Raises ColumnNotFoundError for unknown columns, UnsupportedExpressionError naming the node for what cannot run on partitions.
     """
     outputs = expand(exprs, schema)
-    trees = [to_tree(expr) for expr in outputs]
-    found = [classify_tree(tree, schema) for tree in trees]
+    key = (context, tuple(expr.meta.serialize() for expr in outputs), tuple(schema.items()))
+    plan = _plans.get(key)
+    if plan is None:
+        plan = _plans[key] = _plan(outputs, schema, context)
+        while len(_plans) > _KEPT_PLANS:
+            _plans.pop(next(iter(_plans)), None)
+    return plan
+
+
+_KEPT_PLANS = 256
+_plans: dict[tuple[Context, tuple[bytes, ...], tuple[tuple[str, pl.DataType], ...]], ExpressionPlan] = {}
+
+
+def _plan(outputs: Sequence[pl.Expr], schema: SchemaLike, context: Context) -> ExpressionPlan:
+    found = [classify_tree(to_tree(expr), schema) for expr in outputs]
     one_row = context == "select" and bool(found) and all(one.scalar for one in found)
     if all(one.kind is Kind.ROW_WISE for one in found):
         return ExpressionPlan(context, (), tuple(outputs), one_row)
@@ -75,9 +88,11 @@ def plan_expressions(exprs: Iterable[pl.Expr | str], schema: SchemaLike, context
 def _length_changing(outputs: Sequence[pl.Expr], first: Classification, schema: SchemaLike, context: Context) -> ExpressionPlan:
     if context != "select" or len(outputs) != 1:
         raise UnsupportedExpressionError(f"{first.node} changes the number of rows ({first.reason}); select it alone, or use the Dataset method for it")
-    if not is_partition_slice(to_tree(outputs[0]), schema):
+    lowering = Lowering(dict(schema))
+    final = lowering.run_length_changing(outputs[0])
+    if not is_partition_slice(to_tree(final), lowering.schema):
         raise UnsupportedExpressionError(f"{first.node} cannot run on partitions: {first.reason}; aggregate it, or use the Dataset method for it")
-    return ExpressionPlan(context, (), tuple(outputs), length_changing=True)
+    return ExpressionPlan(context, tuple(lowering.steps), (final,), length_changing=True)
 
 
 def split_aggregates(exprs: Iterable[pl.Expr | str], schema: SchemaLike) -> AggregateSplit:
@@ -101,9 +116,12 @@ def split_windows(exprs: Iterable[pl.Expr | str], schema: SchemaLike) -> tuple[W
     return tuple(WindowSplit(step.keys, step.windows) for step in plan.steps if isinstance(step, WindowStep))
 
 
-def check_right_when_whole(exprs: Iterable[pl.Expr | str], schema: SchemaLike) -> list[pl.Expr]:
-    """Expand expressions that will see all rows (or whole groups) in order, in one place: a group_by's. Raises for what is wrong even then (random numbers)."""
-    outputs = expand(exprs, schema)
+def check_right_when_whole(exprs: Iterable[pl.Expr | str], schema: SchemaLike, keys: Sequence[str] = ()) -> list[pl.Expr]:
+    """Expand expressions that will see all rows (or whole groups, in a group_by over `keys`) in order, in one place.
+
+    Raises UnsupportedExpressionError for what is wrong even then (random numbers, functions not known here).
+    """
+    outputs = expand(exprs, schema, keys)
     for expr in outputs:
         found = classify_tree(to_tree(expr), schema)
         if not found.right_when_whole:

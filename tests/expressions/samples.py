@@ -561,6 +561,7 @@ FUNCTIONS: list[pl.Expr] = [
     pl.map_batches(["i", "j"], lambda s: s[0] + s[1], return_dtype=pl.Int64, is_elementwise=True),
     pl.map_groups(["i"], lambda s: s[0].sum(), return_dtype=pl.Int64, returns_scalar=True),
     I + pl.lit(pl.Series([7])), I + pl.lit(pl.Series(range(ROWS))), I.is_in(pl.Series([5, 7])), I.is_in(J), F.fill_nan(float("inf")) * 123456789.123456789 - F.max(),
+    I.filter(I > I.mean()), I.filter(I.sum().over("k") > 3).drop_nulls(), F.drop_nans() * 2, L.explode() + 1, I.filter(I.shift() > 1),
     I.sum() / I.count(), I.sum() / I.median(), (I - I.mean()).pow(2).mean(), ((I - I.min()) / (I.max() - I.min())).median(), (I - I.mean()).filter(I > I.median()).sum(),
     I.filter(B).drop_nulls().mean(), F.drop_nans().mean(), L.explode().sum(), L.list.explode().max(), I.filter(I > 1000).first(), I.filter(I > 1000).last(),
     I.filter(I > 1000).max(), (I.filter(B) * 2).sum(), (I.filter(B) * J.filter(B)).sum(), I.unique().count(), I.sort().first(), I.cum_sum().max(), I.shift().sum(), I.head(5).sum(),
