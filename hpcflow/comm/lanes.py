@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from hpcflow.comm.base import Buffer, Comm, Incoming, ReceiveRequest, SendRequest
 
 LANE_BYTES = 4 << 20
-"""Bytes under way to one destination at a time; a larger message travels alone."""
+"""Bytes under way to one destination at a time, beyond the second message: one moves while the next is being matched."""
 LANE_MESSAGES = 32
 """Messages under way to one destination at a time."""
 
@@ -68,7 +68,7 @@ class SendLanes:
                 sent.append(message)
             while lane.queued and len(lane.under_way) < LANE_MESSAGES:
                 size_bytes = lane.queued[0].size_bytes
-                if lane.under_way and lane.under_way_bytes + size_bytes > LANE_BYTES:
+                if len(lane.under_way) > 1 and lane.under_way_bytes + size_bytes > LANE_BYTES:
                     break
                 message = lane.queued.popleft()
                 lane.under_way.append((self._comm.isend(message.payload, destination, message.tag), message))
