@@ -4,6 +4,16 @@
 
 #include <new>
 
+// Under AddressSanitizer idle arenas, and what lies between an arena's size and its capacity, are out of bounds.
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#define HF_POISON(data, bytes) ASAN_POISON_MEMORY_REGION(data, bytes)
+#define HF_UNPOISON(data, bytes) ASAN_UNPOISON_MEMORY_REGION(data, bytes)
+#else
+#define HF_POISON(data, bytes) ((void)0)
+#define HF_UNPOISON(data, bytes) ((void)0)
+#endif
+
 namespace {
 
 constexpr uint64_t SMALLEST = 4096;
@@ -27,6 +37,7 @@ uint8_t* map_bytes(uint64_t capacity, bool huge_pages) {
 }
 
 void destroy(HfArena* arena) {
+    HF_UNPOISON(arena->data, arena->capacity);
     munmap(arena->data, arena->capacity);
     delete arena;
 }
@@ -109,6 +120,8 @@ int32_t hf_arena_acquire(HfPool* pool, uint64_t size, HfArena** out) {
         arena->pool = pool;
     }
     arena->size = size;
+    HF_UNPOISON(arena->data, size);
+    HF_POISON(arena->data + size, capacity - size);
     arena->references.store(1);
     pool->references.fetch_add(1);
     pool->resident_bytes += capacity;
@@ -122,6 +135,7 @@ void hf_arena_release(HfArena* arena) {
     if (arena->references.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
     HfPool* pool = arena->pool;
     bool keep;
+    HF_POISON(arena->data, arena->capacity);
     {
         std::lock_guard<std::mutex> lock(pool->mutex);
         pool->resident_bytes -= arena->capacity;

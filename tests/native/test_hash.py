@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from decimal import Decimal
@@ -155,7 +156,7 @@ def test_every_simd_level_gives_the_same_bits() -> None:
     )
     answers = {}
     for level in ("scalar", "avx2", "avx512"):
-        done = subprocess.run([sys.executable, "-c", code], env={"HPCFLOW_SIMD": level, "PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True, check=True)
+        done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "HPCFLOW_SIMD": level, "PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True, check=True)
         used, *answer = done.stdout.split()
         answers[used] = answer
     assert "scalar" in answers and len({tuple(answer) for answer in answers.values()}) == 1
