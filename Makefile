@@ -10,7 +10,7 @@ NATIVE  := $(wildcard setup.py) $(wildcard hpcflow/native/*.pyx hpcflow/native/*
 PYTHON_FILES := hpcflow tests examples benchmarks setup.py docs
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-fast test-mpi test-mpi-all test-big bench bench-peers lint types imports docs clean
+.PHONY: help build demo test test-fast test-wheel test-mpi test-mpi-all test-big bench bench-peers lint types imports docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,10 +29,13 @@ build: $(MPICH)/.stamp  ## virtual environment .venv-mpich with the compiled ext
 demo: $(MPICH)/.stamp  ## the example on the real flight tables: 1 master + 2 workers
 	$(BIN)/hpcflow run examples/late_flights.py -n 3
 
-test: test-fast test-mpi-all  ## everything but the big ones: fast part, then MPI worlds of 2, 3, 4, 8 ranks with both MPI wheels
+test: test-fast test-wheel test-mpi-all  ## everything but the big ones: fast part, the wheel, MPI worlds of 2, 3, 4, 8 ranks with both MPI wheels
 
 test-fast: $(MPICH)/.stamp  ## the part that needs no MPI world
 	timeout --kill-after=10 600 $(BIN)/python -m pytest -q
+
+test-wheel: $(MPICH)/.stamp  ## wheel from the source distribution, installed into an empty environment
+	timeout --kill-after=10 600 $(BIN)/python -m pytest -q -m wheel tests/packaging
 
 test-mpi: $(MPICH)/.stamp  ## tests/mpi in one world: make test-mpi N=3 [ARGS=tests/mpi/test_x.py]
 	tools/mpi_tests.sh $(MPICH) $(N) $(ARGS)
