@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from hpcflow.comm.base import Comm
 from hpcflow.comm.engine import Engine
@@ -30,6 +30,7 @@ from hpcflow.runtime.master import Master
 from hpcflow.runtime.memory import MemoryBudget
 from hpcflow.runtime.memory_limits import default_limit_bytes
 from hpcflow.runtime.messages import TO_WORKER, decode, encode
+from hpcflow.runtime.spill_format import Codec
 from hpcflow.runtime.worker import Worker
 from hpcflow.shuffle.exchange import ExchangeService
 
@@ -116,7 +117,7 @@ def _opener(comm: Comm) -> Callable[[], Comm]:
 def make_store(config: SessionConfig, workers_on_node: int, pool: ArenaPool) -> BlockStore:
     """The block store of one worker, with its share of the memory."""
     limit = config.memory_budget or default_limit_bytes(workers_on_node)
-    return BlockStore(MemoryBudget(limit), config.scratch, compression=config.spill_compression, pool=pool)
+    return BlockStore(MemoryBudget(limit), config.scratch, compression=cast(Codec, config.spill_compression), pool=pool)
 
 
 # -- MPI --------------------------------------------------------------------------------------------------------------------------------------------
@@ -171,25 +172,31 @@ def start_mpi(config: SessionConfig, events: EventLog) -> Cluster | None:
             f"{_worker_count(engine.size, config)}; "
             f"leave workers out, or start with -n {(config.workers or 0) + (config.master == 'dedicated')}"
         )
-    return _start_master(process, config, events)
+    process.sessions += 1
+    process.open_session = True
+
+    def closed() -> None:
+        process.open_session = False
+
+    return start_on_engine(process.engine, process.pool, process.sessions, config, events, closed)
 
 
 def _worker_count(ranks: int, config: SessionConfig) -> int:
     return ranks if config.master == "shared" else ranks - 1
 
 
-def _start_master(process: _Process, config: SessionConfig, events: EventLog) -> Cluster:
-    engine = process.engine
-    process.sessions += 1
-    process.open_session = True
+def start_on_engine(
+    engine: Engine, pool: ArenaPool, number: int, config: SessionConfig, events: EventLog, on_close: Callable[[], None] = lambda: None
+) -> Cluster:
+    """The master of session `number` on rank 0 of a running engine, whose other ranks are in `serve_sessions`; `on_close` is called when it ends."""
     shared = config.master == "shared"
     ranks = tuple(range(engine.size)) if shared else tuple(range(1, engine.size))
     plain = replace(config, comm=None, policy="default", launch=None)
     workers_on_node = max(1, int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") or os.environ.get("MPI_LOCALNRANKS") or engine.size) - (not shared))
-    store = make_store(config, workers_on_node, process.pool)
-    service = ExchangeService(engine, process.pool, store)
-    master = Master(engine, service, process.pool, ranks, config, events)
-    start = encode(StartSession(plain, process.sessions, workers_on_node))
+    store = make_store(config, workers_on_node, pool)
+    service = ExchangeService(engine, pool, store)
+    master = Master(engine, service, pool, ranks, config, events)
+    start = encode(StartSession(plain, number, workers_on_node))
     for rank in range(1, engine.size):
         engine.send(rank, TO_WORKER, start)
     own: threading.Thread | None = None
@@ -199,7 +206,7 @@ def _start_master(process: _Process, config: SessionConfig, events: EventLog) ->
         own.start()
 
     def close() -> None:
-        process.open_session = False
+        on_close()
         master.shutdown()
         if own is not None:
             own.join(STOP_TIMEOUT_S)
