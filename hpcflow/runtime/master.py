@@ -11,6 +11,7 @@ import itertools
 import queue
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 from hpcflow.comm.engine import Engine
@@ -20,7 +21,7 @@ from hpcflow.events.log import EventLog
 from hpcflow.native import ArenaPool
 from hpcflow.plan.physical import PhysicalPlan
 from hpcflow.runtime.action import ActionResult, ActionRun
-from hpcflow.runtime.messages import TO_MASTER, TO_WORKER, DropBlocks, Hello, Shutdown, decode, encode, own_versions
+from hpcflow.runtime.messages import TO_MASTER, TO_WORKER, DropBlocks, Hello, Shutdown, WorkerEvent, decode, encode, own_versions
 from hpcflow.runtime.task_making import StoredBlock
 from hpcflow.shuffle.exchange import ExchangeService
 
@@ -118,5 +119,7 @@ class Master:
         message = decode(buffer)
         if isinstance(message, Hello):
             self._arrivals.put(message)
+        elif isinstance(message, WorkerEvent):
+            self.events.emit(replace(message.event, rank=message.rank))
         elif (action := self._running.get(message.action)) is not None:
             action.inbox.put(message)

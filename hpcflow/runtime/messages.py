@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from hpcflow.events.records import Event
 from hpcflow.plan.physical import TaskSpec
 from hpcflow.shuffle.exchange import ExchangeSpec
 
@@ -195,6 +196,14 @@ class ExchangeDone:
     sizes: dict[int, tuple[int, int]]
     """Owned partition -> (rows, bytes)."""
     stats: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class WorkerEvent:
+    """An event record for the job's log, seen by a worker."""
+
+    rank: int
+    event: Event
 
 
 @dataclass(frozen=True)

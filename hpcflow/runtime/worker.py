@@ -7,6 +7,7 @@ time while others pack or wait; a task's failure is one message to the master an
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -25,7 +26,7 @@ import polars as pl
 
 from hpcflow.comm.engine import Engine
 from hpcflow.config import SessionConfig
-from hpcflow.errors import ActionCancelledError, HpcflowError
+from hpcflow.errors import ActionCancelledError, HpcflowError, SpillError
 from hpcflow.ir.operators.base import TaskInfo
 from hpcflow.ir.operators.sink import Sink
 from hpcflow.ir.operators.source import Source
@@ -111,6 +112,8 @@ class Worker:
         self._stopping = False
         self._polars = threading.Semaphore(1)
         self._threads = [threading.Thread(target=self._run_tasks, name=f"hpcflow-task-{i}", daemon=True) for i in range(self.slots)]
+        store.emit = lambda event: self._send(m.WorkerEvent(self.engine.rank, event))
+        store.on_failure = self._spill_failed
         if subscribe:
             engine.subscribe(m.TO_WORKER, self._receive)
 
@@ -149,6 +152,10 @@ class Worker:
 
     def _receive(self, source: int, buffer: Any) -> None:
         self.inbox.put(m.decode(buffer))
+
+    def _spill_failed(self, error: SpillError) -> None:
+        for action in list(self._actions):
+            self._send(m.WorkerFailed(action, self.engine.rank, self.host, str(error), "", error))
 
     def _send(self, message: Any) -> None:
         self.engine.send(self.master_rank, m.TO_MASTER, m.encode(message))
@@ -302,22 +309,23 @@ class Worker:
         started = time.monotonic()
         reservation = stage.properties.memory_bytes or 0
         self.store.budget.reserve("tasks", reservation)
-        try:
+        self.store.make_room()
+        with contextlib.ExitStack() as cleanup:
+            cleanup.callback(self.store.budget.release, "tasks", reservation)
+            peak = cleanup.enter_context(self.store.budget.watch_peak())
             info = TaskInfo(task.index, task.position_start, self.engine.rank, self.number, task.total_rows)
             with self._polars:
                 lazy = evaluate(action.plan, stage, task, info, lambda leaf, ref: self._read(action, stage, leaf, ref), trace)
                 df = lazy.collect()
             self._release_inputs(action, task)
             result = self._output(action, stage, task, df, trace)
-        finally:
-            self.store.budget.release("tasks", reservation)
         return m.TaskResult(
             stage.id,
             task.index,
             df.height,
             result.pop("size_bytes"),
             time.monotonic() - started,
-            peak_memory_bytes=self.store.budget.high_water_bytes,
+            peak_memory_bytes=peak.bytes,
             **result,
         )
 
@@ -366,6 +374,7 @@ class Worker:
     def _insert(self, action: WorkerAction, edge: str, task: TaskSpec, df: pl.DataFrame) -> None:
         exchange = action.exchanges[edge]
         partitioner = action.partitioners.get(edge)
+        self.store.make_room()
         if partitioner is None:
             exchange.insert_broadcast(df, task=task.index, attempt=task.attempt)
         elif df.height:
