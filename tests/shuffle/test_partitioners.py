@@ -112,6 +112,14 @@ def test_numba_takes_an_already_jitted_function_and_dates() -> None:
     assert NumbaPartitioner(numba.njit(_half), ("d",), 8).partition_ids(frame, 0).tolist() == [0, 4]
 
 
+def test_numba_takes_every_plain_type_and_many_rows() -> None:
+    pytest.importorskip("numba")
+    dtypes = [pl.Int8, pl.UInt16, pl.Int32, pl.UInt64, pl.Float32, pl.Float64, pl.Boolean]
+    frame = pl.DataFrame([pl.Series(str(index), np.arange(100_000) % 2, dtype=dtype) for index, dtype in enumerate(dtypes)])
+    ids = NumbaPartitioner(lambda a, b, c, d, e, f, g: int(a + b + c + d + e + f + g), tuple(frame.columns), 8).partition_ids(frame, 0)
+    assert (ids == np.arange(100_000) % 2 * 7).all()
+
+
 @pytest.mark.parametrize(
     ("function", "columns", "message"),
     [
@@ -120,7 +128,8 @@ def test_numba_takes_an_already_jitted_function_and_dates() -> None:
         (lambda v: v, ("v",), "returns float64"),
         (lambda v, w: 0, ("v",), "takes 2 values, but 1 columns"),
         (lambda v: open("x"), ("v",), "Numba cannot compile"),  # noqa: SIM115
-        (lambda v: int(v) + 7, ("v",), "partition 7 for row 0"),
+        (lambda v: int(v) + 1, ("v",), "not among 0 to 2: .*row 3"),
+        (lambda v: -1, ("v",), "not among 0 to 2: .*row 0"),
     ],
 )
 def test_a_wrong_numba_partitioner_is_named(function: Any, columns: tuple[str, ...], message: str) -> None:
@@ -148,11 +157,11 @@ def _partitions(frames: list[pl.DataFrame], count: int, descending: list[bool], 
 
 
 KEY = st.none() | st.sampled_from([0.0, -0.0, 1.0, -1.5, 2.0, 3.0, float("inf"), float("nan")])
+ROW = st.tuples(KEY, st.sampled_from(["", "a", "b", None]))
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.lists(st.tuples(KEY, st.sampled_from(["", "a", "b", None])), max_size=8), min_size=1, max_size=4), st.integers(1, 5), st.booleans(),
-       st.booleans(), st.integers(1, 6))  # fmt: skip
+@given(st.lists(st.lists(ROW, max_size=8), min_size=1, max_size=4), st.integers(1, 5), st.booleans(), st.booleans(), st.integers(1, 6))
 def test_sorting_range_partitions_one_by_one_sorts_the_whole(rows: list[Any], count: int, descending: bool, nulls_last: bool, sampled: int) -> None:
     frames = [pl.DataFrame(part, schema={"f": pl.Float64, "s": pl.String}, orient="row") for part in rows]
     down, last = [descending, not descending], [nulls_last, nulls_last]

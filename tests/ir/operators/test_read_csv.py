@@ -50,8 +50,15 @@ def _text(rows: list[tuple[Any, ...]], *, header: str, separator: str, end: str,
     return text if final else text.removesuffix(end)
 
 
-@settings(max_examples=100, deadline=None)
-@given(ROWS, st.integers(1, 9), st.sampled_from(["\n", "\r\n"]), st.sampled_from([",", ";"]), st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]), st.booleans())
+@settings(max_examples=60, deadline=None)
+@given(
+    ROWS,
+    st.integers(1, 9),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from([",", ";"]),
+    st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    st.booleans(),
+)
 def test_quoted_text_reads_the_same_in_any_number_of_splits(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Any], tasks: int, end: str, separator: str, quoting: Any, final: bool
 ) -> None:
@@ -63,8 +70,14 @@ def test_quoted_text_reads_the_same_in_any_number_of_splits(
 LINE = st.sampled_from(["1,a", '2,"b\nc"', '3,"d""e"', "#note", '#odd " quote', '4,"#x\n#y"', "5,#z", '6,"\n#a"', '7,""', "-8,é", "9"])
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.lists(LINE, max_size=14), st.integers(1, 9), st.sampled_from(["\n", "\r\n"]), st.booleans(), st.lists(st.sampled_from(["#top", "", '#"']), max_size=2))
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(LINE, max_size=14),
+    st.integers(1, 9),
+    st.sampled_from(["\n", "\r\n"]),
+    st.booleans(),
+    st.lists(st.sampled_from(["#top", "", '#"']), max_size=2),
+)
 def test_comment_lines_and_short_rows_read_the_same_in_any_number_of_splits(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], tasks: int, end: str, final: bool, top: list[str]
 ) -> None:
@@ -78,9 +91,11 @@ def test_comment_lines_and_short_rows_read_the_same_in_any_number_of_splits(
     _agrees(path, tasks, **options)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(["1", "", "22", '"3"', '"4\n"']), min_size=1, max_size=10), st.integers(1, 9), st.booleans())
-def test_blank_lines_are_rows_wherever_the_cuts_fall(tmp_path_factory: pytest.TempPathFactory, lines: list[str], tasks: int, has_header: bool) -> None:
+def test_blank_lines_are_rows_wherever_the_cuts_fall(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], tasks: int, has_header: bool
+) -> None:
     path = _file(tmp_path_factory.mktemp("c"), "\n".join(["7", *lines]) + "\n")
     _agrees(path, tasks, has_header=has_header, infer_schema=False)
 
@@ -89,7 +104,7 @@ def test_blank_lines_are_rows_wherever_the_cuts_fall(tmp_path_factory: pytest.Te
     ("text", "options"),
     [
         ("a;b\n" + "1,5;x\n" * 20, {"separator": ";", "decimal_comma": True}),
-        ("junk\n\"half quote\na,b\n" + "1,x\n" * 20, {"skip_lines": 2}),
+        ('junk\n"half quote\na,b\n' + "1,x\n" * 20, {"skip_lines": 2}),
         ('"two\nlines",z\nq,r\na,b\n' + "1,x\n" * 20, {"skip_rows": 2}),
         ("a,b\nunits,none\n" + "1,x\n" * 20, {"skip_rows_after_header": 1}),
         ("1,x\n" * 20, {"has_header": False}),
