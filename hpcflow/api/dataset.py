@@ -20,7 +20,7 @@ from hpcflow.api import building
 from hpcflow.api.building import Input
 from hpcflow.api.group_by import GroupBy
 from hpcflow.api.joins import join
-from hpcflow.api.schemas import check_columns, known_columns, polars_errors, row_keys
+from hpcflow.api.schemas import check_columns, expand_columns, known_columns, polars_errors, row_keys
 from hpcflow.errors import ConfigError, SchemaError
 from hpcflow.ir.dag import Vertex
 from hpcflow.ir.operators.base import Operator
@@ -28,7 +28,7 @@ from hpcflow.ir.operators.concat import Cache, Collect, Keep, Repartition
 from hpcflow.ir.operators.foreach_partition import ForeachPartition
 from hpcflow.ir.operators.map_batches import FlatMap, Format, MapBatches, from_format, to_format
 from hpcflow.ir.operators.positions import WithRowIndex, WithSampleHash
-from hpcflow.ir.operators.reshape import Cast, Explode, Rename
+from hpcflow.ir.operators.reshape import Cast, Explode, FillNull, Rename
 from hpcflow.ir.operators.select import Select
 from hpcflow.ir.operators.sort import Slice, SlicePositions, Sort, TopK
 from hpcflow.ir.operators.unique import Unique
@@ -128,9 +128,16 @@ class Dataset:
         """Change data types."""
         return self._then(Cast(dtypes, strict))
 
-    def fill_null(self, value: Any = None, strategy: str | None = None, **options: Any) -> Dataset:
-        """Replace nulls by a value. Strategies that look at neighbouring rows are refused."""
-        return self.with_columns(pl.all().fill_null(value, strategy=strategy, **options))  # type: ignore[arg-type]
+    def fill_null(
+        self, value: Any = None, strategy: Any = None, limit: int | None = None, *, matches_supertype: bool = True
+    ) -> Dataset:
+        """Replace nulls by a value, in columns whose type it fits. Strategies that look at neighbouring rows are refused."""
+        if strategy in ("min", "max"):
+            return self.with_columns(pl.col(n).fill_null(getattr(pl.col(n), strategy)()) for n in self.columns)
+        if value is None or isinstance(value, pl.Expr):
+            return self.with_columns(pl.all().fill_null(value, strategy, limit))
+        with polars_errors(self.schema):
+            return self._then(FillNull(value, strategy, limit, matches_supertype))
 
     def fill_nan(self, value: Any) -> Dataset:
         """Replace NaN in floating point columns."""
@@ -139,23 +146,25 @@ class Dataset:
 
     def drop_nulls(self, subset: Any = None) -> Dataset:
         """Rows without nulls in the subset."""
-        names = self.columns if subset is None else known_columns(subset, self.schema)
+        names = self.columns if subset is None else known_columns(subset, self.schema, "drop_nulls")
         return self.filter(pl.all_horizontal(pl.col(n).is_not_null() for n in names))
 
-    def explode(self, columns: Any, *more_columns: Any, empty_as_null: bool = True, keep_nulls: bool = True) -> Dataset:
+    def explode(self, columns: Any, *more_columns: Any, empty_as_null: bool = False, keep_nulls: bool = True) -> Dataset:
         """One row for each element of list columns."""
-        names = known_columns([columns, *more_columns] if more_columns else columns, self.schema)
+        names = known_columns([columns, *more_columns] if more_columns else columns, self.schema, "explode")
         return self._then(Explode(tuple(names), empty_as_null, keep_nulls))
 
-    def unnest(self, columns: Any, *more_columns: Any) -> Dataset:
-        """The fields of struct columns as columns."""
-        names = known_columns([columns, *more_columns] if more_columns else columns, self.schema)
+    def unnest(self, columns: Any = None, *more_columns: Any, separator: str | None = None) -> Dataset:
+        """The fields of struct columns (all of them when none is named) as columns; with a separator named column, separator, field."""
+        structs = [name for name, dtype in self.schema.items() if isinstance(dtype, pl.Struct)]
+        names = structs if columns is None else known_columns([columns, *more_columns] if more_columns else columns, self.schema, "unnest")
         exprs: list[pl.Expr] = []
         for name, dtype in self.schema.items():
             if name in names:
                 if not isinstance(dtype, pl.Struct):
                     raise SchemaError(f"unnest: column {name!r} is {dtype}, not a struct")
-                exprs += [pl.col(name).struct.field(f.name) for f in dtype.fields]
+                prefix = "" if separator is None else name + separator
+                exprs += [pl.col(name).struct.field(f.name).alias(prefix + f.name) for f in dtype.fields]
             else:
                 exprs.append(pl.col(name))
         return self.select(exprs)
@@ -211,7 +220,9 @@ class Dataset:
 
     def unique(self, subset: Any = None, *, keep: Literal["first", "last", "any", "none"] = "any", maintain_order: bool = False) -> Dataset:
         """Distinct rows. See `polars.LazyFrame.unique`."""
-        names = None if subset is None else tuple(known_columns(subset, self.schema))
+        if subset is not None and not all(e.meta.is_column() for e in expand_columns(subset, self.schema)):
+            return self._unique_by_expressions(subset, keep, maintain_order)
+        names = None if subset is None else tuple(known_columns(subset, self.schema, "unique"))
         keys = names or tuple(self.columns)
         edge = EdgeProperties(pattern=Pattern.HASH_SHUFFLE, keys=row_keys(keys, self.schema))
         if not maintain_order:
@@ -219,6 +230,12 @@ class Dataset:
         origin = building.fresh_name("origin")
         marked = building.with_origin(self, origin)
         return building.back_to_order(marked._then(Unique(names or tuple(self.columns), "first" if keep == "any" else keep), edge), [origin])
+
+    def _unique_by_expressions(self, subset: Any, keep: Literal["first", "last", "any", "none"], maintain_order: bool) -> Dataset:
+        keys = building.row_wise(self, list(expand_columns(subset, self.schema)), "unique")
+        names = [building.fresh_name("key") for _ in keys]
+        marked = self.with_columns(key.alias(name) for key, name in zip(keys, names, strict=True))
+        return marked.unique(names, keep=keep, maintain_order=maintain_order).drop(names)
 
     def sort(
         self, by: Any, *more_by: Any, descending: Any = False, nulls_last: Any = False, maintain_order: bool = False, multithreaded: bool = True

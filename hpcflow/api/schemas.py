@@ -11,6 +11,7 @@ import polars as pl
 import polars.exceptions as pe
 
 from hpcflow.errors import ColumnNotFoundError, SchemaError, near_names
+from hpcflow.expressions import expand
 
 
 @contextlib.contextmanager
@@ -34,10 +35,20 @@ def check_columns(names: Iterable[str], schema: pl.Schema, what: str) -> None:
             )
 
 
-def known_columns(columns: Any, schema: pl.Schema) -> list[str]:
-    """Names of plain columns given as a name, a selector, an expression or a list of these."""
+def expand_columns(columns: Any, schema: pl.Schema) -> list[pl.Expr]:
+    """One expression for each output of names, selectors and expressions."""
+    given = [columns] if isinstance(columns, str | pl.Expr) else list(columns)
     with polars_errors(schema):
-        return pl.LazyFrame(schema=schema).select(columns).collect_schema().names()
+        return expand([pl.col(one) if isinstance(one, str) else one for one in given], schema)
+
+
+def known_columns(columns: Any, schema: pl.Schema, what: str) -> list[str]:
+    """Names of plain columns given as a name, a selector, a column expression or a list of these. Raises SchemaError for computed ones."""
+    found = expand_columns(columns, schema)
+    for one in found:
+        if not one.meta.is_column():
+            raise SchemaError(f"{what}: {one} is computed; add it with with_columns() and give its name")
+    return [one.meta.output_name() for one in found]
 
 
 def row_keys(names: Iterable[str], schema: pl.Schema) -> tuple[pl.Expr, ...]:

@@ -99,7 +99,7 @@ def _narrow(vertex: Vertex, needed: frozenset[str]) -> Operator:
         return operator.with_pushdown(tuple(name for name in operator.schema if name in needed), None)
     if isinstance(operator, Select | WithColumns):
         made = {e.meta.output_name() for e in operator.expressions}
-        if made & needed and not made <= needed:
+        if not made <= needed:
             return operator.narrowed(needed)
     if isinstance(operator, GroupBy):
         made = {e.meta.output_name() for e in operator.aggregations}

@@ -38,10 +38,12 @@ class Align(Operator):
 
     def apply(self, inputs: tuple[pl.LazyFrame, ...], task: TaskInfo) -> pl.LazyFrame:
         have = inputs[0].collect_schema()
-        return inputs[0].select(
-            (pl.col(name) if have[name] == dtype else pl.col(name).cast(dtype)) if name in have else pl.lit(None, dtype=dtype).alias(name)
+        changes = [
+            pl.col(name).cast(dtype) if name in have else pl.lit(None, dtype=dtype).alias(name)
             for name, dtype in self.schema.items()
-        )
+            if have.get(name) != dtype
+        ]
+        return inputs[0].with_columns(changes).select(self.schema.names())
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,6 +23,7 @@ class Join(Operator):
     validate: str = "m:m"
     maintain_order: str | None = None
     name = "join"
+    gathers_rows = True
 
     def apply(self, inputs: tuple[pl.LazyFrame, ...], task: TaskInfo) -> pl.LazyFrame:
         left, right = inputs

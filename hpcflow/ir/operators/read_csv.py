@@ -71,15 +71,21 @@ class CsvOptions:
     def scan_middle(self, piece: Piece) -> pl.LazyFrame:
         """Rows from somewhere in a file, behind a header line of our own."""
         assert piece.stop is not None
-        numbered = [f"_{index}" for index in range(len(self.names))]
-        schema = dict(zip(numbered, self.dtypes, strict=True))
+        ours = self.header_names()
+        schema = dict(zip(ours, self.dtypes, strict=True))
         rows = read_range(piece.path, piece.start, piece.stop, before=self.header())
-        scan = pl.scan_csv(rows, has_header=True, schema=schema, null_values=self._null_values(numbered), **self.common())
-        return scan.rename(dict(zip(numbered, self.names, strict=True)))
+        scan = pl.scan_csv(rows, has_header=True, schema=schema, null_values=self._null_values(ours), **self.common())
+        return scan.rename(dict(zip(ours, self.names, strict=True)))
+
+    def header_names(self) -> list[str]:
+        """The columns' names where none needs quoting or starts a comment (errors then name them), else numbers."""
+        special = [self.separator, self.eol_char, "\r", "\n", self.quote_char or "", self.comment_prefix or ""]
+        is_plain = all(name and not any(text and text in name for text in special) for name in self.names)
+        return list(self.names) if is_plain else [f"_{index}" for index in range(len(self.names))]
 
     def header(self) -> bytes:
-        """A header line of names that need no quoting and start no comment."""
-        return (self.separator.join(f"_{index}" for index in range(len(self.names))) + self.eol_char).encode()
+        """A header line of those names."""
+        return (self.separator.join(self.header_names()) + self.eol_char).encode()
 
     def _null_values(self, names: Sequence[str]) -> Any:
         if isinstance(self.null_values, Mapping):
@@ -127,6 +133,7 @@ class ReadCsv(Source):
         ignore_errors: bool = False,
         infer_schema: bool = True,
         infer_schema_length: int | None = 100,
+        infer_schema_files: int = 10,
         encoding: Literal["utf8", "utf8-lossy"] = "utf8",
         skip_rows_after_header: int = 0,
         try_parse_dates: bool = False,
@@ -150,7 +157,7 @@ class ReadCsv(Source):
             _check_schema(fixed, names, has_header, listed)
             in_file = fixed if not has_header else pl.Schema({name: fixed[name] for name in names})
         else:
-            in_file = fixed = _infer(listed, options, schema_overrides, new_columns, infer_schema_length if infer_schema else 0)
+            in_file = fixed = _infer(listed, options, schema_overrides, new_columns, infer_schema_length if infer_schema else 0, infer_schema_files)
         options = replace(options, file_names=names, names=tuple(in_file), dtypes=tuple(in_file.values()))
         found = cls(fixed, listed.label, options, listed.files, sizes, 1.0)
         return replace(found, expansion=_expansion(options, listed.files[0], sizes[0]))
@@ -247,10 +254,11 @@ def _check_schema(schema: pl.Schema, names: tuple[str, ...], has_header: bool, l
         raise SourceError(f"{listed.files[0]} has {len(names)} columns, the schema names {len(schema)}")
 
 
-def _infer(listed: FileList, options: CsvOptions, overrides: Any, new_columns: Sequence[str] | None, length: int | None) -> pl.Schema:
-    """Names and dtypes as Polars infers them from the heads of the files."""
+def _infer(listed: FileList, options: CsvOptions, overrides: Any, new_columns: Sequence[str] | None, rows: int | None, files: int) -> pl.Schema:
+    """Names and dtypes as Polars infers them from the first `rows` rows of the first `files` files."""
+    inference = {"schema_overrides": overrides, "infer_schema_length": rows, "infer_schema_files": files}
     try:
-        found = _head(list(listed.files), options, schema_overrides=overrides, infer_schema_length=length, glob=any(map(is_remote, listed.files)))
+        found = _head(list(listed.files), options, glob=any(map(is_remote, listed.files)), **inference)
     except Exception as error:
         raise SourceError(f"cannot infer the columns of {listed.label}: {error}") from error
     new = found.names() if new_columns is None else list(new_columns)

@@ -41,11 +41,29 @@ class Cast(Operator):
 
 
 @dataclass(frozen=True, eq=False)
+class FillNull(Operator):
+    """Replace nulls by a value in the columns that Polars finds it fit for."""
+
+    value: Any
+    strategy: Any = None
+    limit: int | None = None
+    matches_supertype: bool = True
+    name = "fill_null"
+    row_wise = True
+
+    def apply(self, inputs: tuple[pl.LazyFrame, ...], task: TaskInfo) -> pl.LazyFrame:
+        return inputs[0].fill_null(self.value, self.strategy, self.limit, matches_supertype=self.matches_supertype)
+
+    def required_columns(self, needed: frozenset[str], inputs: tuple[pl.Schema, ...]) -> tuple[frozenset[str], ...]:
+        return (needed,)
+
+
+@dataclass(frozen=True, eq=False)
 class Explode(Operator):
     """One row for each element of the list columns."""
 
     columns: tuple[str, ...]
-    empty_as_null: bool = True
+    empty_as_null: bool = False
     keep_nulls: bool = True
     name = "explode"
 

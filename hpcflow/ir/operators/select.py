@@ -21,13 +21,16 @@ class Select(Operator):
         return inputs[0].select(self.expressions)
 
     def required_columns(self, needed: frozenset[str], inputs: tuple[pl.Schema, ...]) -> tuple[frozenset[str], ...]:
-        read = root_names(e for e in self.expressions if e.meta.output_name() in needed)
+        read = root_names(self.narrowed(needed).expressions)
         # A selection of literals still needs the number of rows.
         return (read or frozenset(list(inputs[0])[:1]),)
 
     def narrowed(self, needed: frozenset[str]) -> Select:
-        """The same selection of only the `needed` outputs."""
-        return Select(tuple(e for e in self.expressions if e.meta.output_name() in needed))
+        """The same selection of only the `needed` outputs, and of one more where these are literals, which alone would be one row."""
+        kept = tuple(e for e in self.expressions if e.meta.output_name() in needed)
+        if not root_names(kept):
+            kept += tuple(e for e in self.expressions if e.meta.root_names() and e.meta.output_name() not in needed)[:1]
+        return Select(kept or self.expressions[:1])
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ class Sort(Operator):
 
     order: tuple[SortKey, ...]
     name = "sort"
+    gathers_rows = True
 
     def apply(self, inputs: tuple[pl.LazyFrame, ...], task: TaskInfo) -> pl.LazyFrame:
         return inputs[0].sort(

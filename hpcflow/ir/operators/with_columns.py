@@ -53,6 +53,7 @@ class WindowColumns(Operator):
     keys: tuple[pl.Expr, ...]
     expressions: tuple[pl.Expr, ...]
     name = "over"
+    gathers_rows = True
 
     def apply(self, inputs: tuple[pl.LazyFrame, ...], task: TaskInfo) -> pl.LazyFrame:
         return inputs[0].with_columns(self.expressions)
@@ -75,6 +76,7 @@ class ReturnToOrigin(Operator):
 
     column: str
     name = "return_to_origin"
+    gathers_rows = True
 
     def apply(self, inputs: tuple[pl.LazyFrame, ...], task: TaskInfo) -> pl.LazyFrame:
         return inputs[0].sort(self.column).drop(self.column)
