@@ -58,7 +58,7 @@ def main() -> None:
     idle = _resident_bytes()
     sys.setswitchinterval(5e-4)  # as workers do
     generator = np.random.default_rng(rank)
-    df = pl.DataFrame({"key": generator.integers(0, 1 << 40, rows), "value": generator.random(rows)})
+    df = pl.DataFrame({"key": generator.integers(0, 1 << 36, rows), "value": generator.random(rows)})
     input_bytes = rows * 16
     peak = _PeakMemory()
     schema = df.schema

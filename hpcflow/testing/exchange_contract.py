@@ -18,7 +18,7 @@ from hpcflow.comm.base import Buffer
 from hpcflow.comm.engine import Engine
 from hpcflow.errors import ActionCancelledError, HpcflowError, SchemaError, StepTimeoutError
 from hpcflow.native import ArenaPool
-from hpcflow.shuffle.exchange import Exchange, ExchangeService, ExchangeSpec
+from hpcflow.shuffle.exchange import Exchange, ExchangeService, ExchangeSpec, ExchangeStats
 
 Run = Callable[[Callable[[Engine], Any]], list[Any]]
 Check = Callable[[Run], None]
@@ -120,7 +120,9 @@ def expected(tasks: int, rows: int, pieces: int = 3) -> pl.DataFrame:
     return pl.concat([table(task, rows * pieces) for task in range(tasks)])
 
 
-def _round_trip(place: Place, spec: ExchangeSpec, tasks: int = 2, rows: int = 2000) -> dict[int, pl.DataFrame]:
+def _round_trip(
+    place: Place, spec: ExchangeSpec, tasks: int = 2, rows: int = 2000, stats: list[ExchangeStats] | None = None
+) -> dict[int, pl.DataFrame]:
     exchange = place.service.open(spec)
     insert_tasks(exchange, place.rank, tasks, rows)
     exchange.finish()
@@ -133,6 +135,8 @@ def _round_trip(place: Place, spec: ExchangeSpec, tasks: int = 2, rows: int = 20
     assert together.height == sum(df.height for df in tables.values())
     exchange.release(owned)
     assert not any(key[0] == spec.step for key in place.store.frames), "release left frames behind"
+    if stats is not None:
+        stats.append(exchange.stats)
     exchange.close()
     return tables
 
@@ -159,13 +163,11 @@ def unordered_delivery_keeps_the_multiset(run: Run) -> None:
 
 def compressed_frames_give_the_same_rows_in_fewer_bytes(run: Run) -> None:
     def job(place: Place) -> tuple[dict[int, pl.DataFrame], dict[str, int]]:
-        tables = {}
-        sent = {}
+        tables, sent = {}, {}
         for step, compression in enumerate(("none", "lz4", "zstd"), 1):
-            before = place.engine.traffic.sent_bytes
-            tables = _round_trip(place, spec_of(place, step=step, compression=compression))
-            place_sent = place.engine.traffic.sent_bytes - before
-            sent[compression] = place_sent
+            stats: list[ExchangeStats] = []
+            tables = _round_trip(place, spec_of(place, step=step, compression=compression), stats=stats)
+            sent[compression] = stats[0].bytes_sent
         return tables, sent
 
     results = run(on_exchange(job))
