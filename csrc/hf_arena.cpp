@@ -21,7 +21,7 @@ constexpr uint64_t HUGE = 2u << 20;
 
 uint8_t* map_bytes(uint64_t capacity, bool huge_pages) {
     bool huge = huge_pages && capacity >= 2 * HUGE;
-    uint64_t reserve = huge ? capacity + HUGE : capacity;   // room to cut out a stretch that starts on a huge page
+    uint64_t reserve = huge ? capacity + HUGE : capacity;  // room to cut out a stretch that starts on a huge page
     void* mapped = mmap(nullptr, reserve, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mapped == MAP_FAILED) return nullptr;
     uint8_t* base = static_cast<uint8_t*>(mapped);
@@ -31,7 +31,7 @@ uint8_t* map_bytes(uint64_t capacity, bool huge_pages) {
     uint8_t* end = start + capacity;
     if (base + reserve > end) munmap(end, static_cast<size_t>(base + reserve - end));
 #ifdef MADV_HUGEPAGE
-    madvise(start, capacity, MADV_HUGEPAGE);   // refused on some systems: then the arena has ordinary pages
+    madvise(start, capacity, MADV_HUGEPAGE);  // refused on some systems: then the arena has ordinary pages
 #endif
     return start;
 }
@@ -52,7 +52,7 @@ uint64_t hf_arena_capacity(uint64_t size) {
     if (size <= SMALLEST) return SMALLEST;
     uint64_t power = SMALLEST;
     while (power <= size / 2) power *= 2;
-    uint64_t step = power / 4 < SMALLEST ? SMALLEST : power / 4;   // whole pages
+    uint64_t step = power / 4 < SMALLEST ? SMALLEST : power / 4;  // whole pages
     return (size + step - 1) / step * step;
 }
 
@@ -83,7 +83,7 @@ void hf_pool_trim(HfPool* pool, uint64_t keep_bytes) {
 void hf_pool_release(HfPool* pool) {
     {
         std::lock_guard<std::mutex> lock(pool->mutex);
-        pool->limit = 0;   // arenas still in use are unmapped when they come back
+        pool->limit = 0;  // arenas still in use are unmapped when they come back
     }
     hf_pool_trim(pool, 0);
     pool_unref(pool);

@@ -19,9 +19,12 @@ bool hf_cpu_has(HfSimd level) {
 
 const char* hf_simd_name(HfSimd level) {
     switch (level) {
-        case HfSimd::avx512: return "avx512";
-        case HfSimd::avx2: return "avx2";
-        default: return "scalar";
+        case HfSimd::avx512:
+            return "avx512";
+        case HfSimd::avx2:
+            return "avx2";
+        default:
+            return "scalar";
     }
 }
 

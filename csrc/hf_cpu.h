@@ -3,7 +3,7 @@
 
 enum class HfSimd : int { scalar = 0, avx2 = 1, avx512 = 2 };
 
-HfSimd hf_simd();                       // the level in use: the best this CPU has, or HPCFLOW_SIMD when that names a lower one
+HfSimd hf_simd();  // the level in use: the best this CPU has, or HPCFLOW_SIMD when that names a lower one
 bool hf_cpu_has(HfSimd level);
 const char* hf_simd_name(HfSimd level);
 
@@ -17,7 +17,8 @@ const char* hf_simd_name(HfSimd level);
 #elif defined(__x86_64__) && defined(__GNUC__)
 #define HF_X86 1
 #define HF_TARGET_BEGIN_AVX2 _Pragma("GCC push_options") _Pragma("GCC target(\"avx2,bmi,bmi2,popcnt\")")
-#define HF_TARGET_BEGIN_AVX512 _Pragma("GCC push_options") _Pragma("GCC target(\"avx512f,avx512dq,avx512bw,avx512vl,bmi,bmi2,popcnt,prefer-vector-width=512\")")
+#define HF_TARGET_BEGIN_AVX512 \
+    _Pragma("GCC push_options") _Pragma("GCC target(\"avx512f,avx512dq,avx512bw,avx512vl,bmi,bmi2,popcnt,prefer-vector-width=512\")")
 #define HF_TARGET_END _Pragma("GCC pop_options")
 #else
 #define HF_X86 0

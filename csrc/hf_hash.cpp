@@ -9,9 +9,9 @@
 
 namespace {
 
-constexpr int64_t BLOCK = 1024;   // rows hashed at a time: digests and states stay in L1
+constexpr int64_t BLOCK = 1024;  // rows hashed at a time: digests and states stay in L1
 
-struct Digester {   // a column with what is computed once for it: the digests of its dictionary
+struct Digester {  // a column with what is computed once for it: the digests of its dictionary
     const HfColumn* column;
     std::vector<uint64_t> dictionary;
     std::vector<Digester> children;
@@ -22,7 +22,8 @@ uint64_t digest_view(const HfView& view, const void* const* data) {
     uint32_t n = view.length;
     uint64_t low;
     std::memcpy(&low, view.inlined, 8);
-    if (n < 8) return hf_bytes_step(hf_bytes_start(n), low & ((uint64_t{1} << (8 * n)) - 1), 0);   // zero padded by Arrow's rule, but that is not relied on
+    if (n < 8)
+        return hf_bytes_step(hf_bytes_start(n), low & ((uint64_t{1} << (8 * n)) - 1), 0);  // zero padded by Arrow's rule, but that is not relied on
     return hf_bytes_step(hf_bytes_start(n), low, hf_load64(view.inlined + n - 8));
 }
 
@@ -100,10 +101,15 @@ void digest_fixed(const HfColumn& column, int64_t begin, int64_t n, uint64_t* ou
     }
     bool is_signed = type.logic == HfLogic::signed_integer;
     switch (type.width) {
-        case 1: return (is_signed ? loops.widen_i8 : loops.widen_u8)(in, out, n);
-        case 2: return (is_signed ? loops.widen_i16 : loops.widen_u16)(in, out, n);
-        case 4: return (is_signed ? loops.widen_i32 : loops.widen_u32)(in, out, n);
-        case 8: std::memcpy(out, in, static_cast<size_t>(n) * 8); return;
+        case 1:
+            return (is_signed ? loops.widen_i8 : loops.widen_u8)(in, out, n);
+        case 2:
+            return (is_signed ? loops.widen_i16 : loops.widen_u16)(in, out, n);
+        case 4:
+            return (is_signed ? loops.widen_i32 : loops.widen_u32)(in, out, n);
+        case 8:
+            std::memcpy(out, in, static_cast<size_t>(n) * 8);
+            return;
         default:
             for (int64_t i = 0; i < n; ++i) {
                 __int128 v;
@@ -125,15 +131,19 @@ void digest_rows(const Digester& digester, int64_t begin, int64_t n, uint64_t* o
         return;
     }
     switch (type.kind) {
-        case HfKind::null: std::fill(out, out + n, HF_NULL_DIGEST); return;
+        case HfKind::null:
+            std::fill(out, out + n, HF_NULL_DIGEST);
+            return;
         case HfKind::boolean:
             for (int64_t i = 0; i < n; ++i) out[i] = hf_is_valid(static_cast<const uint8_t*>(column.values), row + i);
             break;
-        case HfKind::fixed: digest_fixed(column, begin, n, out); break;
+        case HfKind::fixed:
+            digest_fixed(column, begin, n, out);
+            break;
         case HfKind::view: {
             const HfView* views = static_cast<const HfView*>(column.values) + row;
             for (int64_t i = 0; i < n; ++i) {
-                bool valid = column.validity == nullptr || hf_is_valid(column.validity, row + i);   // a null's view may be anything
+                bool valid = column.validity == nullptr || hf_is_valid(column.validity, row + i);  // a null's view may be anything
                 out[i] = valid ? digest_view(views[i], column.data) : HF_NULL_DIGEST;
             }
             return;
@@ -157,7 +167,7 @@ void digest_rows(const Digester& digester, int64_t begin, int64_t n, uint64_t* o
             };
             int64_t first = start_of(0), position = first, elements = start_of(n) - first;
             std::vector<uint64_t> element(static_cast<size_t>(std::min(elements, BLOCK)));
-            int64_t loaded = first;   // elements [loaded - count, loaded) are in `element`
+            int64_t loaded = first;  // elements [loaded - count, loaded) are in `element`
             size_t used = 0, count = 0;
             for (int64_t i = 0; i < n; ++i) {
                 int64_t end = start_of(i + 1);
@@ -201,7 +211,7 @@ int32_t hf_hash_rows(const HfColumn* columns, uint64_t seed, uint32_t partitions
             const uint64_t* in = digests;
             bool plain = column.type->kind == HfKind::fixed && column.type->width == 8 && column.type->logic != HfLogic::floating;
             if (plain && column.validity == nullptr && column.dictionary == nullptr) {
-                in = static_cast<const uint64_t*>(column.values) + column.offset + begin;   // the values are the digests
+                in = static_cast<const uint64_t*>(column.values) + column.offset + begin;  // the values are the digests
             } else {
                 digest_rows(digesters[c], begin, n, digests);
             }

@@ -3,7 +3,7 @@
 #include "hf_cpu.h"
 
 constexpr uint64_t CHECKSUM_KEYS[8] = {0x243F6A8885A308D3ull, 0x13198A2E03707344ull, 0xA4093822299F31D0ull, 0x082EFA98EC4E6C89ull,
-                                       0x452821E638D01377ull, 0xBE5466CF34E90C6Cull, 0xC0AC29B7C97C50DDull, 0x3F84D5B5B5470917ull};   // digits of pi
+                                       0x452821E638D01377ull, 0xBE5466CF34E90C6Cull, 0xC0AC29B7C97C50DDull, 0x3F84D5B5B5470917ull};  // digits of pi
 
 namespace hf_scalar {
 #include "hf_loops.inl"

@@ -106,5 +106,5 @@ bool all_ascii(const uint8_t* p, int64_t n) {
     return ((high & 0x8080808080808080ull) | (rest & 0x80)) == 0;
 }
 
-constexpr HfLoops loops = {mix_states, mix_first, ids_of, widen_i8, widen_i16, widen_i32, widen_u8, widen_u16, widen_u32, digest_f64, digest_f32, search, largest_id,
-                           checksum_stripes, all_ascii};
+constexpr HfLoops loops = {mix_states, mix_first,  ids_of,     widen_i8, widen_i16,  widen_i32,        widen_u8, widen_u16,
+                           widen_u32,  digest_f64, digest_f32, search,   largest_id, checksum_stripes, all_ascii};

@@ -12,11 +12,12 @@ int32_t check_header(const HfFrameHeader& h, uint64_t size) {
     if (h.magic != HF_FRAME_MAGIC) return hf_fail(HF_DAMAGED, "not a frame: it starts with %08x", h.magic);
     if (h.version != HF_FRAME_VERSION) return hf_fail(HF_DAMAGED, "frame version %u, this build reads version %u", h.version, HF_FRAME_VERSION);
     if (h.header_bytes != sizeof(HfFrameHeader)) return hf_fail(HF_DAMAGED, "frame header of %u bytes", h.header_bytes);
-    if (h.total_bytes > size) return hf_fail(HF_DAMAGED, "frame of %llu bytes is cut off at %llu", static_cast<Text>(h.total_bytes), static_cast<Text>(size));
+    if (h.total_bytes > size)
+        return hf_fail(HF_DAMAGED, "frame of %llu bytes is cut off at %llu", static_cast<Text>(h.total_bytes), static_cast<Text>(size));
     if (h.total_bytes % HF_FRAME_ALIGN != 0 || h.body_offset % HF_FRAME_ALIGN != 0 || h.body_offset > h.total_bytes) {
         return hf_fail(HF_DAMAGED, "frame sections are not where they can be");
     }
-    uint64_t metadata = sizeof h + 8 * (uint64_t{h.partitions} + 1) + sizeof(HfNodeRecord) * uint64_t{h.nodes};   // < 2^40: no overflow
+    uint64_t metadata = sizeof h + 8 * (uint64_t{h.partitions} + 1) + sizeof(HfNodeRecord) * uint64_t{h.nodes};  // < 2^40: no overflow
     if (hf_align(metadata) != h.body_offset) return hf_fail(HF_DAMAGED, "frame metadata has another length than its header says");
     if (h.rows > (uint64_t{1} << 48)) return hf_fail(HF_DAMAGED, "frame of %llu rows", static_cast<Text>(h.rows));
     return HF_OK;
@@ -31,7 +32,8 @@ int32_t check_buffer(const HfFrameHeader& h, uint64_t offset, uint64_t bytes, ui
 }
 
 int32_t check_node(const HfFrameHeader& h, const HfNodeRecord& n, uint32_t index) {
-    if (n.kind > static_cast<uint8_t>(HfKind::structure) || n.has_validity > 1 || n.reserved != 0) return hf_fail(HF_DAMAGED, "column node %u is of no known kind", index);
+    if (n.kind > static_cast<uint8_t>(HfKind::structure) || n.has_validity > 1 || n.reserved != 0)
+        return hf_fail(HF_DAMAGED, "column node %u is of no known kind", index);
     HfKind kind = static_cast<HfKind>(n.kind);
     bool width_known = n.width == 1 || n.width == 2 || n.width == 4 || n.width == 8 || n.width == 16;
     if (kind == HfKind::fixed ? !width_known : n.width != 0) return hf_fail(HF_DAMAGED, "column node %u has values of %u bytes", index, n.width);
@@ -48,19 +50,22 @@ int32_t check_node(const HfFrameHeader& h, const HfNodeRecord& n, uint32_t index
 }  // namespace
 
 int32_t hf_frame_open(const uint8_t* bytes, uint64_t size, bool check_body, HfFrame* out) try {
-    if (size < sizeof(HfFrameHeader)) return hf_fail(HF_DAMAGED, "a frame has at least %zu bytes, these are %llu", sizeof(HfFrameHeader), static_cast<Text>(size));
+    if (size < sizeof(HfFrameHeader))
+        return hf_fail(HF_DAMAGED, "a frame has at least %zu bytes, these are %llu", sizeof(HfFrameHeader), static_cast<Text>(size));
     HfFrameHeader& h = out->header;
     std::memcpy(&h, bytes, sizeof h);
     int32_t status = check_header(h, size);
     if (status != HF_OK) return status;
     std::vector<uint8_t> metadata(bytes, bytes + h.body_offset);
     std::memset(metadata.data() + offsetof(HfFrameHeader, metadata_checksum), 0, 8);
-    if (hf_checksum(metadata.data(), metadata.size()) != h.metadata_checksum) return hf_fail(HF_DAMAGED, "the checksum of the frame's metadata does not match");
+    if (hf_checksum(metadata.data(), metadata.size()) != h.metadata_checksum)
+        return hf_fail(HF_DAMAGED, "the checksum of the frame's metadata does not match");
     for (uint8_t byte : h.reserved) {
         if (byte != 0) return hf_fail(HF_DAMAGED, "reserved header bytes are in use");
     }
     if ((h.flags & ~HF_FRAME_BODY_CHECKSUM) != 0) return hf_fail(HF_DAMAGED, "unknown frame flags %x", h.flags);
-    if (check_body && (h.flags & HF_FRAME_BODY_CHECKSUM) != 0 && hf_checksum(bytes + h.body_offset, h.total_bytes - h.body_offset) != h.body_checksum) {
+    if (check_body && (h.flags & HF_FRAME_BODY_CHECKSUM) != 0 &&
+        hf_checksum(bytes + h.body_offset, h.total_bytes - h.body_offset) != h.body_checksum) {
         return hf_fail(HF_DAMAGED, "the checksum of the frame's buffers does not match");
     }
     out->bytes = bytes;
@@ -69,7 +74,8 @@ int32_t hf_frame_open(const uint8_t* bytes, uint64_t size, bool check_body, HfFr
     for (size_t p = 0; p < h.partitions; ++p) {
         if (out->row_offsets[p] > out->row_offsets[p + 1]) return hf_fail(HF_DAMAGED, "partition %zu of the frame has fewer than no rows", p);
     }
-    if (out->row_offsets.front() != 0 || out->row_offsets.back() != h.rows) return hf_fail(HF_DAMAGED, "the partitions' rows do not add up to the frame's");
+    if (out->row_offsets.front() != 0 || out->row_offsets.back() != h.rows)
+        return hf_fail(HF_DAMAGED, "the partitions' rows do not add up to the frame's");
     out->nodes.resize(h.nodes);
     if (h.nodes != 0) std::memcpy(out->nodes.data(), bytes + sizeof h + out->row_offsets.size() * 8, h.nodes * sizeof(HfNodeRecord));
     for (uint32_t i = 0; i < h.nodes; ++i) {

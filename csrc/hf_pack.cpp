@@ -10,18 +10,18 @@
 
 namespace {
 
-constexpr int64_t BLOCK = 8192;                    // rows whose ids stay in cache while every column is scattered
+constexpr int64_t BLOCK = 8192;  // rows whose ids stay in cache while every column is scattered
 constexpr uint64_t WINDOW_MASK = (uint64_t{1} << HF_WINDOW_BITS) - 1;
 
-struct Domain {                     // a set of rows with their partitions: the table's, or the child rows of one list or array column
+struct Domain {  // a set of rows with their partitions: the table's, or the child rows of one list or array column
     int64_t rows = 0;
     const uint32_t* ids = nullptr;  // null: one partition
     std::vector<uint32_t> owned_ids;
-    std::vector<int64_t> counts;    // per partition
-    std::vector<int64_t> starts;    // per partition: its first row in its frame
+    std::vector<int64_t> counts;  // per partition
+    std::vector<int64_t> starts;  // per partition: its first row in its frame
 };
 
-struct ViewCursor {                 // where the next row of a partition goes
+struct ViewCursor {  // where the next row of a partition goes
     uint8_t* view;
     uint8_t* data;
     uint8_t* data_base;
@@ -30,13 +30,13 @@ struct ViewCursor {                 // where the next row of a partition goes
 struct Node {
     const HfColumn* column;
     Domain* domain;
-    Domain* child = nullptr;                  // of lists and arrays
-    std::vector<int64_t> data_bytes;          // views: per partition
-    std::vector<HfNodeRecord> records;        // per destination
-    std::vector<uint8_t*> cursors;            // fixed and lists: per partition
-    std::vector<uint64_t> bits;               // booleans: per partition, an address in bits
-    std::vector<uint64_t> validity;           // the same
-    std::vector<int64_t> child_next;          // lists: per partition, the next child row in its frame
+    Domain* child = nullptr;            // of lists and arrays
+    std::vector<int64_t> data_bytes;    // views: per partition
+    std::vector<HfNodeRecord> records;  // per destination
+    std::vector<uint8_t*> cursors;      // fixed and lists: per partition
+    std::vector<uint64_t> bits;         // booleans: per partition, an address in bits
+    std::vector<uint64_t> validity;     // the same
+    std::vector<int64_t> child_next;    // lists: per partition, the next child row in its frame
     std::vector<ViewCursor> views;
 };
 
@@ -110,11 +110,11 @@ void scatter_fixed(const T* in, const uint32_t* ids, int64_t n, uint8_t** cursor
 struct HfPackPlan {
     const HfSchema* schema;
     uint32_t partitions, first_partition, destinations;
-    std::vector<uint32_t> bounds;             // relative to first_partition, which is partition 0 from here on
-    std::vector<uint32_t> destination_of;     // per partition
-    std::vector<uint64_t> frame_rows, frame_bytes, body_offset;   // per destination
+    std::vector<uint32_t> bounds;                                // relative to first_partition, which is partition 0 from here on
+    std::vector<uint32_t> destination_of;                        // per partition
+    std::vector<uint64_t> frame_rows, frame_bytes, body_offset;  // per destination
     std::vector<std::unique_ptr<Domain>> domains;
-    std::vector<Node> nodes;                  // pre-order
+    std::vector<Node> nodes;  // pre-order
 
     void finish_domain(Domain* domain) const;
     void add(const HfColumn& column, Domain* domain);
@@ -238,7 +238,8 @@ void HfPackPlan::lay_out() {
             record.has_validity = node.column->validity != nullptr;
             if (record.has_validity) record.validity_offset = place(hf_bitmap_bytes(record.rows));
             record.values_offset = place(hf_values_bytes(record));
-            for (uint32_t p = bounds[d]; p < bounds[d + 1] && !node.data_bytes.empty(); ++p) record.data_bytes += static_cast<uint64_t>(node.data_bytes[p]);
+            for (uint32_t p = bounds[d]; p < bounds[d + 1] && !node.data_bytes.empty(); ++p)
+                record.data_bytes += static_cast<uint64_t>(node.data_bytes[p]);
             record.data_offset = place(record.data_bytes);
         }
         frame_bytes[d] = at;
@@ -303,11 +304,16 @@ void write_fixed(Node& node, int64_t begin, int64_t end) {
     const uint32_t* ids = node.domain->ids + begin;
     uint8_t** cursors = node.cursors.data();
     switch (width) {
-        case 1: return scatter_fixed(in, ids, n, cursors);
-        case 2: return scatter_fixed(reinterpret_cast<const uint16_t*>(in), ids, n, cursors);
-        case 4: return scatter_fixed(reinterpret_cast<const uint32_t*>(in), ids, n, cursors);
-        case 8: return scatter_fixed(reinterpret_cast<const uint64_t*>(in), ids, n, cursors);
-        default: return scatter_fixed(reinterpret_cast<const Bytes16*>(in), ids, n, cursors);
+        case 1:
+            return scatter_fixed(in, ids, n, cursors);
+        case 2:
+            return scatter_fixed(reinterpret_cast<const uint16_t*>(in), ids, n, cursors);
+        case 4:
+            return scatter_fixed(reinterpret_cast<const uint32_t*>(in), ids, n, cursors);
+        case 8:
+            return scatter_fixed(reinterpret_cast<const uint64_t*>(in), ids, n, cursors);
+        default:
+            return scatter_fixed(reinterpret_cast<const Bytes16*>(in), ids, n, cursors);
     }
 }
 
@@ -350,12 +356,18 @@ void write_offsets(Node& node, int64_t begin, int64_t end) {
 void HfPackPlan::write_rows(Node& node, int64_t begin, int64_t end) const {
     if (node.column->validity != nullptr) write_validity(node, begin, end);
     switch (node.column->type->kind) {
-        case HfKind::boolean: return write_bits(node, begin, end);
-        case HfKind::fixed: return write_fixed(node, begin, end);
-        case HfKind::view: return write_views(node, begin, end);
-        case HfKind::list: return write_offsets<int64_t>(node, begin, end);
-        case HfKind::list32: return write_offsets<int32_t>(node, begin, end);
-        default: return;   // nulls, arrays and structs have no values of their own
+        case HfKind::boolean:
+            return write_bits(node, begin, end);
+        case HfKind::fixed:
+            return write_fixed(node, begin, end);
+        case HfKind::view:
+            return write_views(node, begin, end);
+        case HfKind::list:
+            return write_offsets<int64_t>(node, begin, end);
+        case HfKind::list32:
+            return write_offsets<int32_t>(node, begin, end);
+        default:
+            return;  // nulls, arrays and structs have no values of their own
     }
 }
 
@@ -426,7 +438,7 @@ int32_t hf_histogram(const uint32_t* ids, int64_t rows, uint32_t partitions, uin
     uint32_t largest = hf_loops().largest_id(ids, rows);
     if (largest >= partitions) return hf_fail(HF_INVALID, "partition id %u with %u partitions", largest, partitions);
     int64_t i = 0;
-    if (partitions <= 1024 && rows >= 4096) {   // four tables, so that equal neighbours do not wait for one another
+    if (partitions <= 1024 && rows >= 4096) {  // four tables, so that equal neighbours do not wait for one another
         std::vector<uint32_t> tables(4 * static_cast<size_t>(partitions));
         uint32_t* t = tables.data();
         while (i + 4 <= rows) {
@@ -447,7 +459,8 @@ int32_t hf_histogram(const uint32_t* ids, int64_t rows, uint32_t partitions, uin
     return HF_OK;
 }
 
-int32_t hf_pack_plan(const HfSchema* schema, const HfColumn* columns, const uint32_t* ids, const uint32_t* bounds, uint32_t destinations, HfPackPlan** out) try {
+int32_t hf_pack_plan(const HfSchema* schema, const HfColumn* columns, const uint32_t* ids, const uint32_t* bounds, uint32_t destinations,
+                     HfPackPlan** out) try {
     auto plan = std::make_unique<HfPackPlan>();
     plan->schema = schema;
     plan->destinations = destinations;
@@ -492,7 +505,8 @@ int32_t hf_pack_plan(const HfSchema* schema, const HfColumn* columns, const uint
     for (const Node& node : plan->nodes) {
         if (node.column->type->kind != HfKind::list32) continue;
         for (uint32_t d = 0; d < destinations; ++d) {
-            if (plan->rows_in(node.child, d) > INT32_MAX) return hf_fail(HF_INVALID, "more than 2^31 map entries in one frame: pack fewer rows at once");
+            if (plan->rows_in(node.child, d) > INT32_MAX)
+                return hf_fail(HF_INVALID, "more than 2^31 map entries in one frame: pack fewer rows at once");
         }
     }
     *out = plan.release();

@@ -11,16 +11,17 @@ namespace {
 
 constexpr int64_t BLOCK = 2048;
 
-// Every key column becomes parts that compare as unsigned words: [null rank] [words of the value | first 8 bytes of the string], and for strings the whole bytes last.
+// Every key column becomes parts that compare as unsigned words: [null rank] [words of the value | first 8 bytes of the string], and for strings the
+// whole bytes last.
 struct Part {
     enum Kind { null_rank, value, value_low, bytes } kind;
     size_t key;
     bool descending, nulls_last;
 };
 
-struct Keys {                      // one side's columns with the parts of a run of rows
+struct Keys {  // one side's columns with the parts of a run of rows
     const HfColumn* columns;
-    std::vector<uint64_t> words;   // [row][word part]
+    std::vector<uint64_t> words;  // [row][word part]
     int64_t begin = 0;
 };
 
@@ -51,7 +52,7 @@ constexpr uint64_t SIGN = uint64_t{1} << 63;
 
 uint64_t float_word(double v) {
     if (v != v) return ~uint64_t{0};
-    if (v == 0.0) v = 0.0;   // -0.0 ties with 0.0
+    if (v == 0.0) v = 0.0;  // -0.0 ties with 0.0
     uint64_t bits;
     std::memcpy(&bits, &v, 8);
     return (bits & SIGN) != 0 ? ~bits : bits | SIGN;
@@ -76,11 +77,13 @@ void fill_values(const HfColumn& column, bool low_half, int64_t begin, int64_t n
     auto widen_signed = [](auto v) { return static_cast<uint64_t>(static_cast<int64_t>(v)) ^ SIGN; };
     auto widen_unsigned = [](auto v) { return static_cast<uint64_t>(v); };
     if (type.kind == HfKind::boolean) {
-        for (int64_t i = 0; i < n; ++i) out[static_cast<size_t>(i) * stride] = hf_is_valid(static_cast<const uint8_t*>(column.values), column.offset + begin + i);
+        for (int64_t i = 0; i < n; ++i)
+            out[static_cast<size_t>(i) * stride] = hf_is_valid(static_cast<const uint8_t*>(column.values), column.offset + begin + i);
         return;
     }
     if (type.kind == HfKind::view) {
-        for (int64_t i = 0; i < n; ++i) out[static_cast<size_t>(i) * stride] = is_null(column, begin + i) ? 0 : prefix_word(bytes_at(column, begin + i));
+        for (int64_t i = 0; i < n; ++i)
+            out[static_cast<size_t>(i) * stride] = is_null(column, begin + i) ? 0 : prefix_word(bytes_at(column, begin + i));
         return;
     }
     if (type.width == 16) {
@@ -100,16 +103,24 @@ void fill_values(const HfColumn& column, bool low_half, int64_t begin, int64_t n
     }
     bool is_signed = type.logic == HfLogic::signed_integer;
     switch (type.width) {
-        case 1: return is_signed ? fill_typed<int8_t>(column, begin, n, out, stride, widen_signed) : fill_typed<uint8_t>(column, begin, n, out, stride, widen_unsigned);
-        case 2: return is_signed ? fill_typed<int16_t>(column, begin, n, out, stride, widen_signed) : fill_typed<uint16_t>(column, begin, n, out, stride, widen_unsigned);
-        case 4: return is_signed ? fill_typed<int32_t>(column, begin, n, out, stride, widen_signed) : fill_typed<uint32_t>(column, begin, n, out, stride, widen_unsigned);
-        default: return is_signed ? fill_typed<int64_t>(column, begin, n, out, stride, widen_signed) : fill_typed<uint64_t>(column, begin, n, out, stride, widen_unsigned);
+        case 1:
+            return is_signed ? fill_typed<int8_t>(column, begin, n, out, stride, widen_signed)
+                             : fill_typed<uint8_t>(column, begin, n, out, stride, widen_unsigned);
+        case 2:
+            return is_signed ? fill_typed<int16_t>(column, begin, n, out, stride, widen_signed)
+                             : fill_typed<uint16_t>(column, begin, n, out, stride, widen_unsigned);
+        case 4:
+            return is_signed ? fill_typed<int32_t>(column, begin, n, out, stride, widen_signed)
+                             : fill_typed<uint32_t>(column, begin, n, out, stride, widen_unsigned);
+        default:
+            return is_signed ? fill_typed<int64_t>(column, begin, n, out, stride, widen_signed)
+                             : fill_typed<uint64_t>(column, begin, n, out, stride, widen_unsigned);
     }
 }
 
 struct Comparer {
-    std::vector<Part> parts;         // in order; `bytes` parts have no word
-    std::vector<size_t> word_of;     // part -> its word, within a row's words
+    std::vector<Part> parts;      // in order; `bytes` parts have no word
+    std::vector<size_t> word_of;  // part -> its word, within a row's words
     size_t words = 0;
 
     void add(Part part) {
@@ -135,7 +146,7 @@ struct Comparer {
                 for (int64_t i = 0; i < n; ++i) out[static_cast<size_t>(i) * words] = ~out[static_cast<size_t>(i) * words];
             }
             for (int64_t i = 0; column.validity != nullptr && i < n; ++i) {
-                if (is_null(column, begin + i)) out[static_cast<size_t>(i) * words] = 0;   // nulls tie with one another
+                if (is_null(column, begin + i)) out[static_cast<size_t>(i) * words] = 0;  // nulls tie with one another
             }
         }
     }
@@ -152,7 +163,7 @@ struct Comparer {
             }
             const HfColumn& left = a.columns->children[parts[p].key];
             const HfColumn& right = b.columns->children[parts[p].key];
-            if (is_null(left, a.begin + i)) continue;   // the null ranks were equal: both are null
+            if (is_null(left, a.begin + i)) continue;  // the null ranks were equal: both are null
             Bytes l = bytes_at(left, a.begin + i), r = bytes_at(right, b.begin + j);
             uint64_t common = std::min(l.size, r.size);
             int order = common == 0 ? 0 : std::memcmp(l.data, r.data, common);
@@ -216,16 +227,23 @@ int32_t hf_range_ids(const HfColumn* keys, const HfColumn* splitters, const uint
             } else {
                 while (low < high) {
                     int64_t middle = low + (high - low) / 2;
-                    if (comparer.compare(table, middle, block, i) < 0) low = middle + 1; else high = middle;
+                    if (comparer.compare(table, middle, block, i) < 0)
+                        low = middle + 1;
+                    else
+                        high = middle;
                 }
             }
-            if (splitter_positions != nullptr && low < count && comparer.compare(table, low, block, i) == 0) {   // among equal splitters, those before this row
+            if (splitter_positions != nullptr && low < count &&
+                comparer.compare(table, low, block, i) == 0) {  // among equal splitters, those before this row
                 int64_t position = position_start + begin + i;
                 high = count;
                 while (low < high) {
                     int64_t middle = low + (high - low) / 2;
                     bool before = splitter_positions[middle] < position && comparer.compare(table, middle, block, i) == 0;
-                    if (before) low = middle + 1; else high = middle;
+                    if (before)
+                        low = middle + 1;
+                    else
+                        high = middle;
                 }
             }
             ids[begin + i] = static_cast<uint32_t>(low);
@@ -241,9 +259,12 @@ int32_t hf_user_ids(HfUserPartition function, const HfColumn* columns, uint32_t 
     std::vector<const void*> values(columns->children.size());
     for (const HfColumn& column : columns->children) {
         if (column.type->kind != HfKind::fixed || column.dictionary != nullptr) {
-            return hf_fail(HF_UNSUPPORTED, "column '%s': a compiled partitioner takes fixed-width numbers and temporals; cast it first", column.type->name.c_str());
+            return hf_fail(HF_UNSUPPORTED, "column '%s': a compiled partitioner takes fixed-width numbers and temporals; cast it first",
+                           column.type->name.c_str());
         }
-        if (column.validity != nullptr) return hf_fail(HF_UNSUPPORTED, "column '%s': a compiled partitioner takes columns without nulls; fill_null it first", column.type->name.c_str());
+        if (column.validity != nullptr)
+            return hf_fail(HF_UNSUPPORTED, "column '%s': a compiled partitioner takes columns without nulls; fill_null it first",
+                           column.type->name.c_str());
     }
     for (int64_t begin = 0; begin < columns->length; begin += USER_BLOCK) {
         int64_t n = std::min(USER_BLOCK, columns->length - begin);
@@ -251,7 +272,7 @@ int32_t hf_user_ids(HfUserPartition function, const HfColumn* columns, uint32_t 
             const HfColumn& column = columns->children[c];
             values[c] = static_cast<const uint8_t*>(column.values) + (column.offset + begin) * column.type->width;
         }
-        std::fill(ids + begin, ids + begin + n, UINT32_MAX);   // a row the function forgets is out of range
+        std::fill(ids + begin, ids + begin + n, UINT32_MAX);  // a row the function forgets is out of range
         function(n, values.data(), partitions, ids + begin);
         if (hf_loops().largest_id(ids + begin, n) < partitions) continue;
         int64_t row = begin;

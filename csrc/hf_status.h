@@ -1,6 +1,7 @@
 // Status codes of every kernel, and the text that goes with the last failure of this thread.
 //
-// A kernel returns HF_OK or a code below; it never throws across this boundary and never aborts. `hf_last_error()` is valid until the thread's next failure.
+// A kernel returns HF_OK or a code below; it never throws across this boundary and never aborts. `hf_last_error()` is valid until the thread's next
+// failure.
 #pragma once
 
 #include <cstdint>

@@ -7,7 +7,7 @@
 
 namespace {
 
-std::string metadata_bytes(const char* metadata) {   // int32 pairs, then (int32 length, bytes) twice a pair
+std::string metadata_bytes(const char* metadata) {  // int32 pairs, then (int32 length, bytes) twice a pair
     if (metadata == nullptr) return {};
     int32_t pairs = 0;
     std::memcpy(&pairs, metadata, 4);
@@ -30,20 +30,36 @@ bool set_fixed(HfType* type, HfLogic logic, uint32_t width) {
 bool parse_format(const std::string& format, HfType* type) {
     if (format.size() == 1) {
         switch (format[0]) {
-            case 'n': type->kind = HfKind::null; return true;
-            case 'b': type->kind = HfKind::boolean; return true;
-            case 'c': return set_fixed(type, HfLogic::signed_integer, 1);
-            case 's': return set_fixed(type, HfLogic::signed_integer, 2);
-            case 'i': return set_fixed(type, HfLogic::signed_integer, 4);
-            case 'l': return set_fixed(type, HfLogic::signed_integer, 8);
-            case 'C': return set_fixed(type, HfLogic::unsigned_integer, 1);
-            case 'S': return set_fixed(type, HfLogic::unsigned_integer, 2);
-            case 'I': return set_fixed(type, HfLogic::unsigned_integer, 4);
-            case 'L': return set_fixed(type, HfLogic::unsigned_integer, 8);
-            case 'e': return set_fixed(type, HfLogic::floating, 2);
-            case 'f': return set_fixed(type, HfLogic::floating, 4);
-            case 'g': return set_fixed(type, HfLogic::floating, 8);
-            default: return false;
+            case 'n':
+                type->kind = HfKind::null;
+                return true;
+            case 'b':
+                type->kind = HfKind::boolean;
+                return true;
+            case 'c':
+                return set_fixed(type, HfLogic::signed_integer, 1);
+            case 's':
+                return set_fixed(type, HfLogic::signed_integer, 2);
+            case 'i':
+                return set_fixed(type, HfLogic::signed_integer, 4);
+            case 'l':
+                return set_fixed(type, HfLogic::signed_integer, 8);
+            case 'C':
+                return set_fixed(type, HfLogic::unsigned_integer, 1);
+            case 'S':
+                return set_fixed(type, HfLogic::unsigned_integer, 2);
+            case 'I':
+                return set_fixed(type, HfLogic::unsigned_integer, 4);
+            case 'L':
+                return set_fixed(type, HfLogic::unsigned_integer, 8);
+            case 'e':
+                return set_fixed(type, HfLogic::floating, 2);
+            case 'f':
+                return set_fixed(type, HfLogic::floating, 4);
+            case 'g':
+                return set_fixed(type, HfLogic::floating, 8);
+            default:
+                return false;
         }
     }
     if (format == "_pli128") return set_fixed(type, HfLogic::signed_integer, 16);
@@ -59,15 +75,24 @@ bool parse_format(const std::string& format, HfType* type) {
     }
     if (format.compare(0, 2, "d:") == 0) {
         size_t comma = format.find(',');
-        if (comma == std::string::npos || format.find(',', comma + 1) != std::string::npos) return false;   // no 256-bit decimals
+        if (comma == std::string::npos || format.find(',', comma + 1) != std::string::npos) return false;  // no 256-bit decimals
         int scale = std::atoi(format.c_str() + comma + 1);
         if (scale < 0) return false;
         type->scale = static_cast<uint32_t>(scale);
         return set_fixed(type, HfLogic::decimal, 16);
     }
-    if (format == "+s") { type->kind = HfKind::structure; return true; }
-    if (format == "+L") { type->kind = HfKind::list; return true; }
-    if (format == "+m") { type->kind = HfKind::list32; return true; }
+    if (format == "+s") {
+        type->kind = HfKind::structure;
+        return true;
+    }
+    if (format == "+L") {
+        type->kind = HfKind::list;
+        return true;
+    }
+    if (format == "+m") {
+        type->kind = HfKind::list32;
+        return true;
+    }
     if (format.compare(0, 3, "+w:") == 0) {
         type->kind = HfKind::array;
         type->list_size = std::strtoull(format.c_str() + 3, nullptr, 10);
@@ -99,7 +124,7 @@ int32_t parse_type(const ArrowSchema* schema, HfType* type, HfSchema* owner) {
         if (type->is_enum) {
             owner->has_enum = true;
             type->dictionary = std::move(dictionary);
-        } else {   // a categorical travels by value: on the wire it is a string column
+        } else {  // a categorical travels by value: on the wire it is a string column
             owner->has_categorical = true;
             type->kind = HfKind::view;
             type->logic = HfLogic::text;
@@ -122,7 +147,7 @@ int32_t parse_type(const ArrowSchema* schema, HfType* type, HfSchema* owner) {
     return HF_OK;
 }
 
-void describe(const HfType& type, std::string* out) {   // the text that is hashed into the fingerprint
+void describe(const HfType& type, std::string* out) {  // the text that is hashed into the fingerprint
     *out += type.name;
     out->push_back('\x01');
     *out += type.format;
@@ -157,13 +182,15 @@ int32_t view_column(const HfType& type, const ArrowArray* array, int64_t start, 
     if (type.kind == HfKind::null) out->null_count = length;
     int64_t begin = out->offset;
     switch (type.kind) {
-        case HfKind::null: return HF_OK;
+        case HfKind::null:
+            return HF_OK;
         case HfKind::boolean:
         case HfKind::fixed:
         case HfKind::view:
             out->values = buffers[1];
             if (type.code_width != 0) {
-                if (array->dictionary == nullptr) return hf_fail(HF_INVALID, "column '%s': a dictionary column came without its values", type.name.c_str());
+                if (array->dictionary == nullptr)
+                    return hf_fail(HF_INVALID, "column '%s': a dictionary column came without its values", type.name.c_str());
                 out->dictionary = std::make_unique<HfColumn>();
                 static const HfType text = [] {
                     HfType t;
@@ -222,7 +249,7 @@ int32_t hf_schema_from_arrow(const ArrowSchema* schema, HfSchema* out) {
     if (std::strcmp(schema->format, "+s") != 0) return hf_fail(HF_INVALID, "a table's Arrow schema is a struct, not '%s'", schema->format);
     int32_t status = parse_type(schema, &out->root, out);
     if (status != HF_OK) return status;
-    --out->nodes;   // the root is no column
+    --out->nodes;  // the root is no column
     std::string text;
     describe(out->root, &text);
     out->fingerprint = hf_digest_bytes(reinterpret_cast<const uint8_t*>(text.data()), text.size());
@@ -230,6 +257,7 @@ int32_t hf_schema_from_arrow(const ArrowSchema* schema, HfSchema* out) {
 }
 
 int32_t hf_columns_from_arrow(const HfSchema* schema, const ArrowArray* array, HfColumn* out) {
-    if (static_cast<size_t>(array->n_children) != schema->root.children.size()) return hf_fail(HF_INVALID, "the table has another number of columns than its schema");
+    if (static_cast<size_t>(array->n_children) != schema->root.children.size())
+        return hf_fail(HF_INVALID, "the table has another number of columns than its schema");
     return view_column(schema->root, array, 0, array->length, out);
 }

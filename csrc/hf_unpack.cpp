@@ -12,7 +12,7 @@ namespace {
 
 using Text = unsigned long long;
 
-struct Shared {   // one per exported frame: counts the arrays that still refer to it
+struct Shared {  // one per exported frame: counts the arrays that still refer to it
     HfOwner owner;
     HfSchema* schema;
     std::atomic<int64_t> references{0};
@@ -25,19 +25,20 @@ void drop(Shared* shared) {
     delete shared;
 }
 
-struct Exported {   // private data of one ArrowArray
+struct Exported {  // private data of one ArrowArray
     Shared* shared;
     std::vector<const void*> buffers;
-    std::vector<int64_t> sizes;                          // of a view column's data windows
+    std::vector<int64_t> sizes;  // of a view column's data windows
     std::vector<std::unique_ptr<ArrowArray>> children;
     std::vector<ArrowArray*> pointers;
     std::unique_ptr<ArrowArray> dictionary;
-    std::vector<std::vector<uint64_t>> copies;           // of bitmaps and offsets of slices
+    std::vector<std::vector<uint64_t>> copies;  // of bitmaps and offsets of slices
 
     const void* keep_bits(const uint8_t* in, uint64_t begin, uint64_t rows) {
         copies.emplace_back((rows + 63) / 64);
         uint8_t* bits = reinterpret_cast<uint8_t*>(copies.back().data());
-        for (uint64_t i = 0; i < rows; ++i) bits[i >> 3] = static_cast<uint8_t>(bits[i >> 3] | hf_is_valid(in, static_cast<int64_t>(begin + i)) << (i & 7));
+        for (uint64_t i = 0; i < rows; ++i)
+            bits[i >> 3] = static_cast<uint8_t>(bits[i >> 3] | hf_is_valid(in, static_cast<int64_t>(begin + i)) << (i & 7));
         return bits;
     }
     template <typename Offset>
@@ -80,7 +81,7 @@ void init_array(ArrowArray* out, std::unique_ptr<Exported> exported, int64_t len
 struct Reader {
     const HfFrame* frame;
     Shared* shared;
-    uint32_t next = 0;   // node record, in pre-order
+    uint32_t next = 0;  // node record, in pre-order
 
     const uint8_t* at(uint64_t offset) const { return frame->bytes + offset; }
     int32_t check_views(const HfType& type, const HfNodeRecord& node, uint64_t begin, uint64_t rows) const;
@@ -105,7 +106,7 @@ int32_t Reader::check_views(const HfType& type, const HfNodeRecord& node, uint64
             std::memcpy(&low, view.inlined, 8);
             std::memcpy(&high, view.inlined + 8, 4);
             inline_bytes |= low | high;
-            bad |= (low & ~low_bytes(view.length)) | (high & ~low_bytes(view.length > 8 ? view.length - 8 : 0));   // Arrow compares padding
+            bad |= (low & ~low_bytes(view.length)) | (high & ~low_bytes(view.length > 8 ? view.length - 8 : 0));  // Arrow compares padding
             continue;
         }
         uint64_t start = (uint64_t{view.outside.buffer} << HF_WINDOW_BITS) + view.outside.offset;
@@ -125,7 +126,8 @@ int32_t Reader::check_views(const HfType& type, const HfNodeRecord& node, uint64
     for (uint64_t i = 0; i < rows && !ascii; ++i) {
         const HfView& view = views[i];
         const uint8_t* bytes = view.length <= 12 ? view.inlined : data + (uint64_t{view.outside.buffer} << HF_WINDOW_BITS) + view.outside.offset;
-        if (!hf_is_utf8(bytes, view.length)) return hf_fail(HF_DAMAGED, "column '%s', row %llu: not UTF-8", type.name.c_str(), static_cast<Text>(begin + i));
+        if (!hf_is_utf8(bytes, view.length))
+            return hf_fail(HF_DAMAGED, "column '%s', row %llu: not UTF-8", type.name.c_str(), static_cast<Text>(begin + i));
     }
     return HF_OK;
 }
@@ -169,8 +171,11 @@ int32_t Reader::read(const HfType& type, const ArrowArray* model, uint64_t whole
     int32_t status = HF_OK;
     switch (type.kind) {
         case HfKind::null:
-        case HfKind::structure: break;
-        case HfKind::boolean: exported->buffers.push_back(at(node.values_offset)); break;
+        case HfKind::structure:
+            break;
+        case HfKind::boolean:
+            exported->buffers.push_back(at(node.values_offset));
+            break;
         case HfKind::fixed:
             exported->buffers.push_back(at(node.values_offset));
             if (type.is_enum) status = check_codes(type, node, model, begin, rows);
@@ -192,14 +197,15 @@ int32_t Reader::read(const HfType& type, const ArrowArray* model, uint64_t whole
                                                : check_offsets<int32_t>(type, node, begin, rows, &child_begin, &last);
             if (status != HF_OK) return status;
             if (next >= frame->nodes.size()) return hf_fail(HF_DAMAGED, "the frame has fewer columns than the schema");
-            child_whole = frame->nodes[next].rows;   // a list's child has as many rows as it says; the offsets must stay inside
+            child_whole = frame->nodes[next].rows;  // a list's child has as many rows as it says; the offsets must stay inside
             if (last > child_whole) return hf_fail(HF_DAMAGED, "column '%s': list offsets reach beyond the list's values", type.name.c_str());
-            if (begin == 0) child_begin = 0;   // else the offsets are copied below, less the first
+            if (begin == 0) child_begin = 0;  // else the offsets are copied below, less the first
             child_rows = last - child_begin;
             break;
         }
         case HfKind::array:
-            if (type.list_size != 0 && whole_rows > (uint64_t{1} << 48) / type.list_size) return hf_fail(HF_DAMAGED, "column '%s' has too many rows", type.name.c_str());
+            if (type.list_size != 0 && whole_rows > (uint64_t{1} << 48) / type.list_size)
+                return hf_fail(HF_DAMAGED, "column '%s' has too many rows", type.name.c_str());
             child_begin = begin * type.list_size;
             child_rows = rows * type.list_size;
             child_whole = whole_rows * type.list_size;
@@ -224,7 +230,8 @@ int32_t Reader::read(const HfType& type, const ArrowArray* model, uint64_t whole
         lent->buffers.assign(values->buffers, values->buffers + values->n_buffers);
         init_array(exported->dictionary.get(), std::move(lent), values->length, values->null_count, values->offset);
     }
-    // A slice is an offset into the leaves' buffers. Structs, arrays and lists get copies of what is theirs instead, so that their children can be cut to just their rows.
+    // A slice is an offset into the leaves' buffers. Structs, arrays and lists get copies of what is theirs instead, so that their children can be
+    // cut to just their rows.
     bool nested = !type.children.empty() || type.kind == HfKind::structure;
     if (nested && begin != 0) {
         if (node.has_validity != 0) exported->buffers[0] = exported->keep_bits(at(node.validity_offset), begin, rows);
@@ -293,11 +300,13 @@ int32_t hf_schema_export(HfSchema* schema, ArrowSchema* out) try {
 int32_t hf_frame_export(const HfFrame* frame, HfSchema* schema, uint64_t begin, uint64_t rows, HfOwner owner, ArrowArray* out) try {
     const HfFrameHeader& h = frame->header;
     if (h.fingerprint != schema->fingerprint) return hf_fail(HF_DAMAGED, "the frame was packed from a table of another schema");
-    if (h.nodes != schema->nodes || h.columns != schema->root.children.size()) return hf_fail(HF_DAMAGED, "the frame has another number of columns than the schema");
-    if (begin > h.rows || rows > h.rows - begin) return hf_fail(HF_INVALID, "rows %llu to %llu of a frame of %llu", static_cast<Text>(begin), static_cast<Text>(begin + rows),
-                                                                static_cast<Text>(h.rows));
+    if (h.nodes != schema->nodes || h.columns != schema->root.children.size())
+        return hf_fail(HF_DAMAGED, "the frame has another number of columns than the schema");
+    if (begin > h.rows || rows > h.rows - begin)
+        return hf_fail(HF_INVALID, "rows %llu to %llu of a frame of %llu", static_cast<Text>(begin), static_cast<Text>(begin + rows),
+                       static_cast<Text>(h.rows));
     auto shared = std::make_unique<Shared>();
-    shared->owner = HfOwner{nullptr, [](void*) {}};   // until all is well, the owner stays the caller's
+    shared->owner = HfOwner{nullptr, [](void*) {}};  // until all is well, the owner stays the caller's
     shared->schema = schema;
     hf_schema_retain(schema);
     shared->references.store(1);

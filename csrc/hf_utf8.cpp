@@ -12,7 +12,7 @@ bool hf_is_utf8(const uint8_t* p, uint64_t n) {
         } else if (b >= 0xC2 && b <= 0xDF) {
             if (n - i < 2 || !tail(i + 1)) return false;
             i += 2;
-        } else if (b >= 0xE0 && b <= 0xEF) {   // neither overlong nor a surrogate
+        } else if (b >= 0xE0 && b <= 0xEF) {  // neither overlong nor a surrogate
             if (n - i < 3 || !tail(i + 1) || !tail(i + 2)) return false;
             if ((b == 0xE0 && p[i + 1] < 0xA0) || (b == 0xED && p[i + 1] > 0x9F)) return false;
             i += 3;

@@ -1,11 +1,13 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, embedsignature=True
 # distutils: language=c++
-"""Cython over csrc/: converts arguments, releases the GIL, turns a status into an exception. Nothing is decided here; the faces beside it validate and word the errors."""
+"""Cython over csrc/: converts arguments, releases the GIL, turns a status into an exception.
 
-from cpython.buffer cimport PyBUF_CONTIG, PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
+Nothing is decided here; the faces beside it validate and word the errors.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
-from cpython.ref cimport Py_INCREF, Py_DECREF
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memset
 from libcpp cimport bool as cbool
@@ -149,8 +151,8 @@ cdef int check(int32_t status, str what) except -1:
 cdef class ArenaPool:
     """Thread-safe pool of reusable, 64-byte aligned memory.
 
-    `limit_bytes` bounds what the pool holds on to: idle arenas are unmapped while arenas in use plus idle ones exceed it. `acquire` never fails or waits because of it;
-    admission is the memory budget's business. `huge_pages` asks the system for 2 MiB pages in arenas of 4 MiB and more.
+    `limit_bytes` bounds what the pool holds on to: idle arenas are unmapped while arenas in use plus idle ones exceed it. `acquire` never fails
+    or waits because of it; admission is the memory budget's business. `huge_pages` asks the system for 2 MiB pages in arenas of 4 MiB and more.
     """
     cdef HfPool* pool
 
@@ -373,8 +375,8 @@ def user_partition_ids(uintptr_t address, Table table not None, uint32_t partiti
 
 # ---- frames
 
-def pack(Table table not None, const uint32_t[::1] ids, const uint32_t[::1] bounds not None, ArenaPool pool not None, uint64_t step, uint32_t source_task, uint32_t attempt,
-         uint32_t sequence, bint checksum, bint keep_empty):
+def pack(Table table not None, const uint32_t[::1] ids, const uint32_t[::1] bounds not None, ArenaPool pool not None, uint64_t step,
+         uint32_t source_task, uint32_t attempt, uint32_t sequence, bint checksum, bint keep_empty):
     """One arena per destination, None where it gets no rows (unless `keep_empty`). `ids` None: all rows are of partition bounds[0]."""
     cdef uint32_t destinations = <uint32_t>(bounds.shape[0] - 1)
     cdef HfPackPlan* plan = NULL
@@ -429,7 +431,10 @@ cdef void release_buffer(void* view) noexcept nogil:
 
 
 cdef class Frame:
-    """An opened frame over any readable buffer: header, partition offsets, columns without copying. Opening checks the metadata, and the body's checksum when it has one."""
+    """An opened frame over any readable buffer: header, partition offsets, columns without copying.
+
+    Opening checks the metadata, and the body's checksum when it has one.
+    """
     cdef HfFrame frame
     cdef Py_buffer view
     cdef bint viewed
@@ -461,8 +466,8 @@ cdef class Frame:
 
     def header(self):
         cdef HfFrameHeader* h = &self.frame.header
-        return (h.version, h.step, h.source_task, h.attempt, h.sequence, h.rows, h.columns, h.first_partition, h.partitions, h.flags, h.total_bytes, h.body_checksum,
-                h.fingerprint)
+        return (h.version, h.step, h.source_task, h.attempt, h.sequence, h.rows, h.columns, h.first_partition, h.partitions, h.flags,
+                h.total_bytes, h.body_checksum, h.fingerprint)
 
     def row_offsets(self, uint64_t[::1] out not None):
         cdef size_t i

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,9 @@ def range_partition_ids(
     """
     by_position = position_start is not None and splitter_positions is not None
     rows = columns.with_columns(
-        __position=pl.int_range(columns.height) + (position_start or 0) if by_position else pl.lit(0, pl.Int64), __splitter=pl.lit(False), __row=pl.int_range(columns.height)
+        __position=pl.int_range(columns.height) + (position_start or 0) if by_position else pl.lit(0, pl.Int64),
+        __splitter=pl.lit(False),
+        __row=pl.int_range(columns.height),
     )
     positions = pl.Series(list(splitter_positions or [])[: splitters.height] if by_position else [0] * splitters.height, dtype=pl.Int64)
     cuts = splitters.with_columns(positions.alias("__position"), __splitter=pl.lit(True), __row=pl.lit(-1, pl.Int64))
@@ -80,7 +83,7 @@ def pack_frames(frame_df: pl.DataFrame, partition_ids: NDArray[np.uint32], parti
     """The rows of each destination's frame, in the frame's order: by partition, then by row."""
     order = np.argsort(partition_ids, kind="stable")
     cuts = np.searchsorted(partition_ids[order], np.asarray(partition_bounds))
-    tables = [frame_df[order[begin:end]] for begin, end in zip(cuts[:-1], cuts[1:], strict=True)]
+    tables = [frame_df[order[begin:end]] for begin, end in pairwise(cuts)]
     return [table if table.height else None for table in tables]
 
 

@@ -48,7 +48,10 @@ VALUES: dict[str, tuple[Any, list[Any]]] = {
     "array": (pl.Array(pl.Int16, 2), [[1, 2], [3, None], [5, 6]]),
     "array_string": (pl.Array(pl.String, 2), [["x", "y"], ["a string of more than twelve bytes", None], ["", ""]]),
     "array_two": (pl.Array(pl.Array(pl.Int8, 2), 2), [[[1, 2], [3, 4]], [[5, None], [7, 8]], [None, [1, 2]]]),
-    "struct": (pl.Struct({"a": pl.Int64, "b": pl.String}), [{"a": 1, "b": "x"}, {"a": None, "b": "a string of more than twelve bytes"}, {"a": 2, "b": None}]),
+    "struct": (
+        pl.Struct({"a": pl.Int64, "b": pl.String}),
+        [{"a": 1, "b": "x"}, {"a": None, "b": "a string of more than twelve bytes"}, {"a": 2, "b": None}],
+    ),
     "struct_nested": (
         pl.Struct({"l": pl.List(pl.Struct({"x": pl.Float32})), "e": ENUM}),
         [{"l": [{"x": 1.0}, None], "e": "low"}, {"l": None, "e": "middle"}, {"l": [], "e": None}],

@@ -1,6 +1,7 @@
 """Damaged frames: an error or a valid table, never a crash. HPCFLOW_FUZZ_ROUNDS makes it longer; run_sanitized.sh runs it under the sanitizers.
 
-Three kinds of damage: flipped bits as they are, truncations, and flips after which the checksums are computed anew, so that every check behind them is reached.
+Three kinds of damage: flipped bits as they are, truncations, and flips after which the checksums are computed anew, so that every check behind
+them is reached.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def test_resealed_damage_is_an_error_or_a_valid_table(type_name: str) -> None:
             damaged = bytearray(raw)
             for _ in range(rng.randrange(1, 4)):
                 at = rng.randrange(len(damaged)) if rng.random() < 0.5 else rng.randrange(8, body)
-                if 64 <= at < 72 or 6 <= at < 8 or 56 <= at < 64 or 44 <= at < 56:   # lengths the sealer itself believes
+                if 64 <= at < 72 or 6 <= at < 8 or 56 <= at < 64 or 44 <= at < 56:  # lengths the sealer itself believes
                     continue
                 damaged[at] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, damaged[at] ^ 1 << rng.randrange(8), rng.randrange(256)))
             _kernels.seal(damaged, rng.random() < 0.5)

@@ -1,6 +1,6 @@
 """The wire format is pinned: these bytes, field by field. A change here is a new HF_FRAME_VERSION and a new page of docs/frame_format.md.
 
-    python -m tests.native.test_golden      # prints the frame of this build, for a new golden file
+python -m tests.native.test_golden      # prints the frame of this build, for a new golden file
 """
 
 from __future__ import annotations
@@ -58,9 +58,27 @@ def test_the_golden_bytes_are_read() -> None:
 def test_header_and_nodes_are_laid_out_as_documented() -> None:
     raw = golden_frame()
     assert HEADER.size == 128 and NODE.size == 56
-    magic, version, header_bytes, step, task, attempt, sequence, columns, rows, first, partitions, flags, nodes, total, body, fingerprint, metadata, checksum, rest = (
-        HEADER.unpack_from(raw)
-    )
+    (
+        magic,
+        version,
+        header_bytes,
+        step,
+        task,
+        attempt,
+        sequence,
+        columns,
+        rows,
+        first,
+        partitions,
+        flags,
+        nodes,
+        total,
+        body,
+        fingerprint,
+        metadata,
+        checksum,
+        rest,
+    ) = HEADER.unpack_from(raw)
     assert (magic, version, header_bytes) == (int.from_bytes(b"HFRM", "little"), 1, 128)
     assert (step, task, attempt, sequence, columns, rows, first, partitions, flags, nodes) == (258, 3, 1, 2, 5, 4, 5, 2, 1, 6)
     assert total == len(raw) and body % 64 == 0 and rest == bytes(32)

@@ -33,7 +33,20 @@ def test_a_column_hashes_as_its_reference(type_name: str, shape: str) -> None:
     dataframes(
         max_cols=4,
         max_size=60,
-        allowed_dtypes=[pl.Int8, pl.Int32, pl.Int64, pl.UInt64, pl.Float32, pl.Float64, pl.Boolean, pl.String, pl.Binary, pl.Date, pl.Datetime, pl.Categorical],
+        allowed_dtypes=[
+            pl.Int8,
+            pl.Int32,
+            pl.Int64,
+            pl.UInt64,
+            pl.Float32,
+            pl.Float64,
+            pl.Boolean,
+            pl.String,
+            pl.Binary,
+            pl.Date,
+            pl.Datetime,
+            pl.Categorical,
+        ],
     ),
     st.integers(0, 2**64 - 1),
     st.integers(1, 5000),
@@ -61,7 +74,20 @@ def one(value: object, dtype: object) -> int:
 
 @pytest.mark.parametrize("value", [0, 1, 100])
 def test_an_integer_hashes_alike_at_every_width(value: int) -> None:
-    kinds = [pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.Int128, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64, pl.UInt128, pl.Decimal(10, 2), pl.Decimal(30, 0)]
+    kinds = [
+        pl.Int8,
+        pl.Int16,
+        pl.Int32,
+        pl.Int64,
+        pl.Int128,
+        pl.UInt8,
+        pl.UInt16,
+        pl.UInt32,
+        pl.UInt64,
+        pl.UInt128,
+        pl.Decimal(10, 2),
+        pl.Decimal(30, 0),
+    ]
     assert len({one(value, kind) for kind in kinds}) == 1
 
 
@@ -152,11 +178,18 @@ def test_every_simd_level_gives_the_same_bits() -> None:
         "from hpcflow.native import hash_rows, range_partition_ids, simd_level, _kernels\n"
         "df = pl.DataFrame({'a': np.arange(5000), 'b': np.arange(5000) / 3, 'c': [str(i) * 3 for i in range(5000)]})\n"
         "ids = range_partition_ids(df.select('a'), pl.DataFrame({'a': [5, 70, 900, 3000]}), [False], [False])\n"
-        "print(simd_level(), hashlib.sha256(hash_rows(df, 9).tobytes() + ids.tobytes()).hexdigest(), _kernels.checksum(bytes(range(256)) * 3 + b'xyz'))\n"
+        "digest = hashlib.sha256(hash_rows(df, 9).tobytes() + ids.tobytes()).hexdigest()\n"
+        "print(simd_level(), digest, _kernels.checksum(bytes(range(256)) * 3 + b'xyz'))\n"
     )
     answers = {}
     for level in ("scalar", "avx2", "avx512"):
-        done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "HPCFLOW_SIMD": level, "PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "HPCFLOW_SIMD": level, "PYTHONPATH": ":".join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         used, *answer = done.stdout.split()
         answers[used] = answer
     assert "scalar" in answers and len({tuple(answer) for answer in answers.values()}) == 1

@@ -16,7 +16,12 @@ from .tables import VALUES, column
 SORTED_BY = [name for name in VALUES if name not in ("map",)]
 FLOATS = st.sampled_from([None, float("nan"), -0.0, 0.0, 1.0, -1.0, float("inf")])
 WORDS = st.sampled_from([None, "", "a", "a\0", "ab", "abcdefgh", "abcdefghi", "abcdefgh" * 3, "é"])
-KEYS = {"f": (pl.Float64, FLOATS), "i": (pl.Int16, st.sampled_from([None, -3, 0, 1])), "s": (pl.String, WORDS), "b": (pl.Boolean, st.sampled_from([None, True, False]))}
+KEYS = {
+    "f": (pl.Float64, FLOATS),
+    "i": (pl.Int16, st.sampled_from([None, -3, 0, 1])),
+    "s": (pl.String, WORDS),
+    "b": (pl.Boolean, st.sampled_from([None, True, False])),
+}
 
 
 @st.composite
@@ -96,7 +101,7 @@ def test_a_compiled_partitioner_runs_in_the_native_loop() -> None:
     assert user_partition_ids(two_columns.address, few[3:], 4).tolist() == ((few["k"][3:].to_numpy() + 1) % 5).tolist()
     with pytest.raises(HpcflowError, match="row 3: the function gave partition 4, of 4 partitions"):
         user_partition_ids(two_columns.address, df, 4)
-    with pytest.raises(SchemaError, match="'k'.*without nulls"):
+    with pytest.raises(SchemaError, match=r"'k'.*without nulls"):
         user_partition_ids(two_columns.address, pl.DataFrame({"k": [1, None], "v": [1.0, 1.0]}), 4)
-    with pytest.raises(SchemaError, match="'k'.*fixed-width"):
+    with pytest.raises(SchemaError, match=r"'k'.*fixed-width"):
         user_partition_ids(two_columns.address, pl.DataFrame({"k": ["x"]}), 4)

@@ -98,7 +98,7 @@ def test_ids_and_bounds_out_of_range_are_refused() -> None:
 
 def test_objects_are_refused_by_column_name() -> None:
     df = pl.DataFrame({"k": [1], "things": [object()]})
-    with pytest.raises(SchemaError, match="'things'.*cannot travel"):
+    with pytest.raises(SchemaError, match=r"'things'.*cannot travel"):
         pack_frame(df, pool=POOL)
 
 
@@ -110,7 +110,9 @@ def test_a_table_without_columns_keeps_its_rows() -> None:
 
 
 def test_the_stamp_is_in_the_header() -> None:
-    header = read_header(pack_frame(pl.DataFrame({"a": [1, 2]}), partition=9, step=2**40, source_task=7, attempt=1, sequence=3, pool=POOL, checksum=True))
+    header = read_header(
+        pack_frame(pl.DataFrame({"a": [1, 2]}), partition=9, step=2**40, source_task=7, attempt=1, sequence=3, pool=POOL, checksum=True)
+    )
     assert (header.step, header.source_task, header.attempt, header.sequence) == (2**40, 7, 1, 3)
     assert (header.rows, header.columns, header.first_partition, header.partition_count, header.flags) == (2, 1, 9, 1, 1)
     assert header.checksum != 0 and header.total_bytes % 64 == 0
@@ -121,7 +123,7 @@ def test_frames_are_read_from_bytes_and_memory_maps(tmp_path: Path) -> None:
     raw = bytes(memoryview(pack_frame(df, pool=POOL)))
     assert_frame_equal(unpack_frame(raw, df.schema), df)
     assert_frame_equal(unpack_frame(bytearray(raw), df.schema), df)
-    assert_frame_equal(unpack_frame(memoryview(b"abc" + raw)[3:], df.schema), df)   # not aligned: copied
+    assert_frame_equal(unpack_frame(memoryview(b"abc" + raw)[3:], df.schema), df)  # not aligned: copied
     (tmp_path / "frame").write_bytes(raw)
     with (tmp_path / "frame").open("rb") as file:
         mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
