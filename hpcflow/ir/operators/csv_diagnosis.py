@@ -15,6 +15,7 @@ import polars as pl
 from hpcflow.errors import SourceError
 from hpcflow.ir.operators.byte_ranges import Piece, is_divisible, read_range
 from hpcflow.ir.operators.quote_scan import QuoteScan, open_scan
+from hpcflow.ir.operators.source import READ_ERRORS
 
 if TYPE_CHECKING:
     from hpcflow.ir.operators.read_csv import CsvOptions
@@ -32,7 +33,7 @@ def scan_rows(path: str, options: CsvOptions) -> contextlib.AbstractContextManag
     )
 
 
-def find_bad_row(piece: Piece, scan: Callable[[Piece], pl.LazyFrame], options: CsvOptions, damage: Exception) -> SourceError:
+def find_bad_row(piece: Piece, scan: Callable[[Piece], pl.LazyFrame], options: CsvOptions, damage: BaseException) -> SourceError:
     """The SourceError for a piece that failed with `damage`: file, byte range, and the first line that fails by itself."""
     if piece.stop is None and not is_divisible(piece.path):
         return SourceError(f"cannot read {piece.path}: {damage}")
@@ -60,6 +61,6 @@ def _last_row_start(rows: QuoteScan, low: int, high: int) -> int:
 def _fails(piece: Piece, scan: Callable[[Piece], pl.LazyFrame]) -> bool:
     try:
         scan(piece).collect()
-    except pl.exceptions.PolarsError:
+    except READ_ERRORS:
         return True
     return False

@@ -21,7 +21,7 @@ from hpcflow.ir.operators.base import fingerprint_of
 from hpcflow.ir.operators.byte_ranges import Piece, cut_files, file_size, is_divisible, read_range
 from hpcflow.ir.operators.csv_diagnosis import find_bad_row, scan_rows
 from hpcflow.ir.operators.paths import FileList, PathsLike, is_remote, list_files
-from hpcflow.ir.operators.source import Source, SourceStatistics, Split, SplitHint
+from hpcflow.ir.operators.source import READ_ERRORS, Source, SourceStatistics, Split, SplitHint
 
 _SAMPLED_BYTES = 1 << 16
 
@@ -187,7 +187,7 @@ class ReadCsv(Source):
         for piece in split.payload:
             try:
                 self._scan_piece(piece).collect()
-            except Exception as damage:
+            except READ_ERRORS as damage:
                 return damage if isinstance(damage, SourceError) else find_bad_row(piece, self._scan_piece, self.options, damage)
         return None
 
@@ -229,7 +229,7 @@ def _one_header(listed: FileList, options: CsvOptions) -> tuple[str, ...]:
     def read(path: str) -> tuple[str, ...]:
         try:
             return tuple(_head(path, options, infer_schema_length=0, glob=is_remote(path)))
-        except Exception as error:
+        except READ_ERRORS as error:
             raise SourceError(f"cannot read the head of {path}: {error}") from error
 
     with ThreadPoolExecutor(min(16, len(listed.files))) as pool:
@@ -259,7 +259,7 @@ def _infer(listed: FileList, options: CsvOptions, overrides: Any, new_columns: S
     inference = {"schema_overrides": overrides, "infer_schema_length": rows, "infer_schema_files": files}
     try:
         found = _head(list(listed.files), options, glob=any(map(is_remote, listed.files)), **inference)
-    except Exception as error:
+    except READ_ERRORS as error:
         raise SourceError(f"cannot infer the columns of {listed.label}: {error}") from error
     new = found.names() if new_columns is None else list(new_columns)
     if len(new) != len(found):

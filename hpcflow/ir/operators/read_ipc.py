@@ -22,7 +22,7 @@ from hpcflow.ir.operators.base import fingerprint_of
 from hpcflow.ir.operators.parquet_footers import schema_difference
 from hpcflow.ir.operators.paths import PathsLike, is_remote, list_files
 from hpcflow.ir.operators.row_ranges import FileLayout, RowRun, cut_rows
-from hpcflow.ir.operators.source import Source, SourceStatistics, Split, SplitHint, fixed_width_bytes
+from hpcflow.ir.operators.source import READ_ERRORS, Source, SourceStatistics, Split, SplitHint, fixed_width_bytes
 
 _TEXT_BYTES = 32.0
 """Assumed bytes in memory of a value of variable length."""
@@ -96,7 +96,7 @@ class ReadIpc(Source):
             for index, rows in enumerate(batches):
                 try:
                     _scan((path,), self.storage_options).select(list(self.schema)).slice(offset, rows).collect()
-                except Exception as damage:
+                except READ_ERRORS as damage:
                     return SourceError(f"cannot read {path}, record batch {index} (rows {offset} to {offset + rows}): {damage}")
                 offset += rows
         return None
@@ -124,8 +124,8 @@ def _head(path: str, storage_options: dict[str, Any] | None) -> tuple[pl.Schema,
         schema = scan.collect_schema()
         total = int(scan.select(pl.len()).collect().item())
         return schema, (total,) if is_remote(path) else _batch_rows(path, total)
-    except Exception as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    except READ_ERRORS as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise SourceError(f"cannot read {path} as an Arrow IPC file: {reason}") from error
 
 

@@ -22,7 +22,7 @@ from hpcflow.ir.operators.parquet_footers import Footers, check_one_schema, read
 from hpcflow.ir.operators.paths import FileList, PathsLike, is_remote, list_files
 from hpcflow.ir.operators.row_group_pruning import may_match
 from hpcflow.ir.operators.row_ranges import FileLayout, RowRun, cut_rows
-from hpcflow.ir.operators.source import Source, SourceStatistics, Split, SplitHint
+from hpcflow.ir.operators.source import READ_ERRORS, Source, SourceStatistics, Split, SplitHint
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +173,7 @@ class ReadParquet(Source):
             scan = self.options.scan((path,)).select(names)
             try:
                 (scan if rows is None else scan.slice(offset, rows)).collect()
-            except Exception as damage:
+            except READ_ERRORS as damage:
                 where = path if rows is None else f"{path}, row group {index} (rows {offset} to {offset + rows})"
                 return SourceError(f"cannot read {where}: {damage}")
             offset += rows or 0
@@ -205,7 +205,7 @@ class ReadParquet(Source):
 def _schema_of(scan: pl.LazyFrame, files: FileList) -> pl.Schema:
     try:
         return scan.collect_schema()
-    except Exception as error:
+    except READ_ERRORS as error:
         raise SourceError(f"cannot read the schema of {files.label}: {error}") from error
 
 

@@ -16,7 +16,7 @@ from hpcflow.errors import SourceError
 from hpcflow.ir.operators.base import fingerprint_of
 from hpcflow.ir.operators.byte_ranges import Piece, cut_files, file_size, read_range
 from hpcflow.ir.operators.paths import PathsLike, is_remote, list_files
-from hpcflow.ir.operators.source import Source, SourceStatistics, Split, SplitHint
+from hpcflow.ir.operators.source import READ_ERRORS, Source, SourceStatistics, Split, SplitHint
 
 _WINDOW = 1 << 16
 
@@ -64,7 +64,7 @@ class ReadText(Source):
         for piece in split.payload:
             try:
                 self._scan_piece(piece).collect()
-            except Exception as damage:
+            except READ_ERRORS as damage:
                 return damage if isinstance(damage, SourceError) else SourceError(f"cannot read {piece.path}: {damage}{_bad_line(piece)}")
         return None
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -108,6 +109,20 @@ class Source(Operator):
         Runs on the worker that failed; may read the split again.
         """
         return None
+
+
+READ_ERRORS = (Exception, pl.exceptions.PanicException)
+"""What reading a damaged file may raise: Polars' decoders panic on some, and that is no `Exception`."""
+
+
+def named_source_error(error: BaseException, reads: Iterable[tuple[Source, Split]]) -> HpcflowError | None:
+    """For a task over these splits that failed with `error`: the error that names the damaged file, or None when the files are not to blame.
+
+    Reads the splits again, so only after errors that reading can cause.
+    """
+    if isinstance(error, HpcflowError) or not isinstance(error, pl.exceptions.PolarsError | pl.exceptions.PanicException | OSError):
+        return None
+    return next((found for source, split in reads if (found := source.diagnose(split, error)) is not None), None)
 
 
 def even_ranges(total: int, parts: int) -> list[tuple[int, int]]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hpcflow.errors import ColumnNotFoundError, SourceError
 from hpcflow.ir.operators.read_parquet import ReadParquet
-from hpcflow.ir.operators.source import Source, SplitHint
+from hpcflow.ir.operators.source import Source, SplitHint, named_source_error
 from tests.ir.operators.frames import every_type, read_all
 
 WHOLE = SplitHint(1, 1 << 40)
@@ -275,3 +275,24 @@ def test_unknown_column_lists_near_names(tmp_path: Path) -> None:
     _write(tmp_path, [5], group=5)
     with pytest.raises(ColumnNotFoundError, match="'ss'; did you mean 's'"):
         ReadParquet.of(tmp_path).with_pushdown(("ss",), None)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_flipped_bytes_read_or_are_named_and_never_crash(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    path = tmp_path_factory.mktemp("d") / "f.parquet"
+    pl.DataFrame({"a": range(300), "s": [f"row {row % 7}" for row in range(300)]}).write_parquet(path, row_group_size=100, compression="lz4")
+    content = bytearray(path.read_bytes())
+    for position in data.draw(st.lists(st.integers(4, len(content) - 5), min_size=1, max_size=4)):
+        content[position] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    try:
+        source = ReadParquet.of(path)
+        splits = source.splits(WHOLE)
+    except SourceError as error:
+        assert "f.parquet" in str(error)
+        return
+    try:
+        source.scan(splits[0]).collect()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        assert "f.parquet" in str(named_source_error(error, [(source, splits[0])]))

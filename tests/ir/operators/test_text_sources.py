@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hpcflow.errors import SourceError
 from hpcflow.ir.operators.read_ipc import ReadIpc
 from hpcflow.ir.operators.read_text import ReadText
-from hpcflow.ir.operators.source import SplitHint
+from hpcflow.ir.operators.source import SplitHint, named_source_error
 from tests.ir.operators.frames import every_type, read_all
 
 MANY = SplitHint(7, 1 << 40)
@@ -111,3 +111,14 @@ def test_equal_sources_have_equal_fingerprints(tmp_path: Path) -> None:
     pl.DataFrame({"a": [1]}).write_ipc(tmp_path / "0.arrow")
     assert ReadIpc.of(tmp_path).fingerprint() == ReadIpc.of(tmp_path).fingerprint()
     assert ReadText.of(tmp_path).fingerprint() == ReadText.of(tmp_path).fingerprint() != ReadText.of(tmp_path, name="x").fingerprint()
+
+
+def test_a_failed_task_blames_the_file_only_when_it_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "good.txt").write_bytes(b"a\n")
+    (tmp_path / "bad.txt").write_bytes(b"\xff\n")
+    good, bad = ReadText.of(tmp_path / "good.txt"), ReadText.of(tmp_path / "bad.txt")
+    reads = [(source, source.splits(MANY)[0]) for source in (good, bad)]
+    assert "bad.txt" in str(named_source_error(pl.exceptions.ComputeError("x"), reads))
+    assert named_source_error(pl.exceptions.ComputeError("x"), reads[:1]) is None
+    assert named_source_error(ZeroDivisionError("a user's function"), reads) is None
+    assert named_source_error(SourceError("named already"), reads) is None
