@@ -1,7 +1,8 @@
 """Classification: how each node of an expression depends on rows, found bottom-up over every node.
 
-Invariant: an expression is `ROW_WISE` only when every node of it is on the allow-list of `functions.py` and every condition here holds; then evaluating it on any slice of
-the rows and concatenating gives exactly what evaluating it on all rows gives. What is not known is `UNSUPPORTED`, with the reason and the node.
+Invariant: an expression is `ROW_WISE` only when every node of it is on the allow-list of `functions.py` and every condition here holds; then
+evaluating it on any slice of the rows and concatenating gives exactly what evaluating it on all rows gives. What is not known is `UNSUPPORTED`,
+with the reason and the node.
 
     >>> import polars as pl
     >>> schema = pl.Schema({"v": pl.Float64})
@@ -84,7 +85,11 @@ def classify_tree(tree: Tree, schema: SchemaLike) -> Classification:
     if name in ("Alias", "KeepName", "RenameAlias", "BinaryExpr", "Cast", "Ternary"):
         return _combine(inputs)
     if name == "Agg":
-        return _aggregate(tree, inputs, "it is one value of all rows") if next(iter(body)) in AGGREGATES else _refuse(tree, "an aggregate not known here", whole=False)
+        return (
+            _aggregate(tree, inputs, "it is one value of all rows")
+            if next(iter(body)) in AGGREGATES
+            else _refuse(tree, "an aggregate not known here", whole=False)
+        )
     if name == "Over":
         return _over(tree, inputs)
     if name == "Eval":
@@ -200,7 +205,9 @@ def _special_rule(name: str, tree: Tree, schema: SchemaLike) -> Rule | None:
         return Rule(Kind.ORDER_DEPENDENT, "it depends on the order of all rows")
     if name == "SearchSorted":
         scalar = classify_tree(inputs[1], schema).scalar
-        return Rule(Kind.AGGREGATION, "it is a position among all rows") if scalar else Rule(Kind.LENGTH_CHANGING, "it gives positions among all rows")
+        return (
+            Rule(Kind.AGGREGATION, "it is a position among all rows") if scalar else Rule(Kind.LENGTH_CHANGING, "it gives positions among all rows")
+        )
     if name == "Bin":
         method, options = next(iter(function["Bin"]["method"].items()))
         fixed = method == "Intervals" and "Breaks" in options["spec"]
@@ -254,13 +261,16 @@ def _struct_eval(tree: Tree, inputs: list[Classification]) -> Classification:
     inner = _strongest(inputs[1:])
     if inner.kind is not Kind.ROW_WISE:
         whole = all(one.right_when_whole for one in inputs)
-        return _refuse(tree, f"{inner.node} within a struct is not row-wise: {inner.reason}; take the field out with struct.field() first", whole=whole)
+        return _refuse(
+            tree, f"{inner.node} within a struct is not row-wise: {inner.reason}; take the field out with struct.field() first", whole=whole
+        )
     return _combine(inputs)
 
 
 @lru_cache(maxsize=1)
 def _udf_flags() -> tuple[int, int]:
-    """`(row-wise, scalar)`: the flag bits by which Polars marks `map_batches(is_elementwise=True)` and `(returns_scalar=True)`, read off Polars itself."""
+    """`(row-wise, scalar)`: the flag bits by which Polars marks `map_batches(is_elementwise=True)` and `(returns_scalar=True)`, read off Polars
+    itself."""
 
     def flags(**options: bool) -> int:
         bits: int = to_tree(pl.col("x").map_batches(len, return_dtype=pl.Int64, **options))["AnonymousFunction"]["options"]["flags"]
@@ -276,4 +286,8 @@ def _udf(tree: Tree, inputs: list[Classification]) -> Classification:
         return _aggregate(tree, inputs, "it is one value of all rows")
     if flags & row_wise == row_wise:
         return _combine(inputs)
-    return _refuse(tree, "a Python function over whole columns; declare map_batches(..., is_elementwise=True) when it works row by row, or use Dataset.map_batches()", whole=True)
+    return _refuse(
+        tree,
+        "a Python function over whole columns; declare map_batches(..., is_elementwise=True) when it works row by row, or use Dataset.map_batches()",
+        whole=True,
+    )

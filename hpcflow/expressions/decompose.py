@@ -1,7 +1,8 @@
 """Decomposition of aggregations into partial, merge and final expressions: the combiner of group_by and of global aggregates.
 
-Invariant: for any split of the rows into consecutive partitions, evaluating `partial` per partition (and group), `merge` over the partials in partition order, and `final`
-gives exactly Polars' value, dtype and name (floats up to rounding). What is not on the list here does not decompose: `None`, and the rows themselves must travel.
+Invariant: for any split of the rows into consecutive partitions, evaluating `partial` per partition (and group), `merge` over the partials in
+partition order, and `final` gives exactly Polars' value, dtype and name (floats up to rounding). What is not on the list here does not decompose:
+`None`, and the rows themselves must travel.
 
     >>> import polars as pl
     >>> schema = pl.Schema({"v": pl.Int8})

@@ -1,6 +1,7 @@
 """Expansion: selectors, `pl.all()`, regexes and unnested structs become one expression per output.
 
-Invariant: the outputs are the ones of `LazyFrame.select(exprs)`; for every expression that holds a selector this is checked against Polars' own expansion.
+Invariant: the outputs are the ones of `LazyFrame.select(exprs)`; for every expression that holds a selector this is checked against Polars' own
+expansion.
 
     >>> import polars as pl
     >>> [one.meta.output_name() for one in expand([pl.all() * 2, "k"], pl.Schema({"k": pl.Int64, "v": pl.Float64}))]
@@ -124,5 +125,3 @@ def _fields(struct: Tree, selector: Tree, schema: SchemaLike) -> list[Tree]:
     fields = {field.name: field.dtype for field in dtype.fields}
     names = pl.DataFrame(schema=fields).lazy().select(from_tree({"Selector": selector})).collect_schema().names()
     return [{"Function": {"input": [struct], "function": {"StructExpr": {"FieldByName": name}}}} for name in names]
-
-

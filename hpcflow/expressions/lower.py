@@ -20,7 +20,20 @@ from hpcflow.expressions.functions import RULES, Kind
 from hpcflow.expressions.partials import PartialBook
 from hpcflow.expressions.schemas import dtype_of
 from hpcflow.expressions.steps import AggregateStep, Step, WindowStep
-from hpcflow.expressions.tree import Tree, alias, children, column, from_tree, function_name, output_name, pack, split_node, to_tree, walk, with_children
+from hpcflow.expressions.tree import (
+    Tree,
+    alias,
+    children,
+    column,
+    from_tree,
+    function_name,
+    output_name,
+    pack,
+    split_node,
+    to_tree,
+    walk,
+    with_children,
+)
 
 _ROW_WISE_NODES = ("Alias", "KeepName", "RenameAlias", "BinaryExpr", "Cast", "Ternary")
 
@@ -161,7 +174,9 @@ class Lowering:
             keys = tuple(from_tree(key) for key in group[0]["Over"]["partition_by"])
             self.steps.append(WindowStep(keys, tuple(from_tree(alias(tree, self._made[pack(tree)])) for tree in group)))
         if not self._aggregates and not self._windows:
-            raise UnsupportedExpressionError("an expression with aggregates or windows could not be split into steps; compute its parts in separate with_columns() calls")
+            raise UnsupportedExpressionError(
+                "an expression with aggregates or windows could not be split into steps; compute its parts in separate with_columns() calls"
+            )
         self.schema, self._aggregates, self._windows = extended, [], {}
 
     def _copy(self) -> Lowering:
@@ -183,5 +198,3 @@ def refusal(found: Classification) -> UnsupportedExpressionError:
 def has_columns(tree: Tree) -> bool:
     """True when the tree reads rows."""
     return any(split_node(node)[0] in ("Column", "Len") for node in walk(tree))
-
-

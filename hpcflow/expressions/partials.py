@@ -1,7 +1,8 @@
 """Partial aggregates: for each aggregation that decomposes, what a partition computes, how partials merge and how the result is made of them.
 
-Invariant: merge expressions turn partial columns into the same columns, so partials may be merged any number of times; merged over partitions in row order the final
-expression has Polars' value and dtype. Sources: Chan, Golub, LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances" (1979).
+Invariant: merge expressions turn partial columns into the same columns, so partials may be merged any number of times; merged over partitions in row
+order the final expression has Polars' value and dtype. Source of the variance: Chan, Golub, LeVeque, "Updating Formulae and a Pairwise Algorithm for
+Computing Sample Variances" (1979).
 
     >>> import polars as pl
     >>> book = PartialBook()
@@ -166,9 +167,7 @@ def end_of(which: str) -> Final:
         def end(x: pl.Expr) -> pl.Expr:
             return x.first() if which == "first" else x.last()
 
-        return book.add(
-            which, of, lambda x: [end(x), x.len() > 0], lambda columns: [end(columns[0].filter(columns[1])), columns[1].any()]
-        )[0]
+        return book.add(which, of, lambda x: [end(x), x.len() > 0], lambda columns: [end(columns[0].filter(columns[1])), columns[1].any()])[0]
 
     return final
 
@@ -189,7 +188,9 @@ def truth_of(which: str, ignore_nulls: bool) -> Final:
     def final(book: PartialBook, of: Tree, dtype: pl.DataType, output: pl.DataType) -> pl.Expr | None:
         if not _is_number(dtype):
             return None
-        return _simple(book, f"{which} {ignore_nulls}", of, lambda x: x.any(ignore_nulls=ignore_nulls) if which == "any" else x.all(ignore_nulls=ignore_nulls))
+        return _simple(
+            book, f"{which} {ignore_nulls}", of, lambda x: x.any(ignore_nulls=ignore_nulls) if which == "any" else x.all(ignore_nulls=ignore_nulls)
+        )
 
     return final
 

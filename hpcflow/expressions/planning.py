@@ -1,6 +1,7 @@
 """The one entry for engines: any list of expressions becomes steps that are right on partitions, or an error that says which node is not.
 
-Invariant: running an `ExpressionPlan` over any partitioning of the rows gives Polars' answer on all rows; nothing is evaluated per partition that may not be.
+Invariant: running an `ExpressionPlan` over any partitioning of the rows gives Polars' answer on all rows; nothing is evaluated per partition that
+may not be.
 
     >>> import polars as pl
     >>> plan = plan_expressions([pl.col("v") - pl.col("v").mean()], pl.Schema({"v": pl.Float64}), "with_columns")
@@ -87,7 +88,9 @@ def _plan(outputs: Sequence[pl.Expr], schema: SchemaLike, context: Context) -> E
 
 def _length_changing(outputs: Sequence[pl.Expr], first: Classification, schema: SchemaLike, context: Context) -> ExpressionPlan:
     if context != "select" or len(outputs) != 1:
-        raise UnsupportedExpressionError(f"{first.node} changes the number of rows ({first.reason}); select it alone, or use the Dataset method for it")
+        raise UnsupportedExpressionError(
+            f"{first.node} changes the number of rows ({first.reason}); select it alone, or use the Dataset method for it"
+        )
     lowering = Lowering(dict(schema))
     final = lowering.run_length_changing(outputs[0])
     if not is_partition_slice(to_tree(final), lowering.schema):
@@ -96,7 +99,8 @@ def _length_changing(outputs: Sequence[pl.Expr], first: Classification, schema: 
 
 
 def split_aggregates(exprs: Iterable[pl.Expr | str], schema: SchemaLike) -> AggregateSplit:
-    """Take scalar aggregates out of otherwise row-wise expressions. Raises UnsupportedExpressionError when they hold windows or order-dependent nodes."""
+    """Take scalar aggregates out of otherwise row-wise expressions. Raises UnsupportedExpressionError when they hold windows or order-dependent
+    nodes."""
     outputs = expand(exprs, schema)
     found = [classify_tree(to_tree(expr), schema) for expr in outputs]
     for one in found:
@@ -127,5 +131,3 @@ def check_right_when_whole(exprs: Iterable[pl.Expr | str], schema: SchemaLike, k
         if not found.right_when_whole:
             raise refusal(found)
     return outputs
-
-

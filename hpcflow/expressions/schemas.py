@@ -1,6 +1,7 @@
 """Dtypes of expressions, asked of Polars on an empty frame.
 
-Invariant: what these say is what `LazyFrame.select` says; nothing is computed twice here. Frames are kept per schema, since building one of 100 columns takes a millisecond.
+Invariant: what these say is what `LazyFrame.select` says; nothing is computed twice here. Frames are kept per schema, since building one of 100
+columns takes a millisecond.
 """
 
 from __future__ import annotations

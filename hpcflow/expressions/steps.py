@@ -1,7 +1,7 @@
 """The steps of an expression plan: what an engine runs, in order, before the last row-wise step.
 
-Invariant: the expressions of a step use only columns of the input and of earlier steps, and each makes new columns (`__agg_i`, `__win_i`) that are full-length after the
-step: an aggregate is the same value in every row.
+Invariant: the expressions of a step use only columns of the input and of earlier steps, and each makes new columns (`__agg_i`, `__win_i`) that are
+full-length after the step: an aggregate is the same value in every row.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ class AggregateStep:
     """Values of all rows, broadcast to all partitions as columns.
 
     aggregates: each gives one value; named `__agg_i`.
-    combined: how those that decompose are made of partials, aligned with `aggregates` (`combined.final[i]` is None for one that needs all rows in one place, in order).
+    combined: how those that decompose are made of partials, aligned with `aggregates` (`combined.final[i]` is None for one that needs all rows in
+    one place, in order).
     """
 
     aggregates: tuple[pl.Expr, ...]
@@ -38,7 +39,8 @@ class AggregateStep:
 
 @dataclass(frozen=True)
 class WindowStep:
-    """Windows over the same keys: `with_columns(windows)` on partitions that hold whole keys, rows in their original order; afterwards rows go back to their places.
+    """Windows over the same keys: `with_columns(windows)` on partitions that hold whole keys, rows in their original order; afterwards rows go back
+    to their places.
 
     keys: row-wise expressions (a plain column where the user wrote one); equal keys, nulls among them, must meet in one partition.
     windows: complete `.over()` expressions, named `__win_i`.

@@ -1,8 +1,8 @@
 """The tree of a Polars expression as plain Python values, and back.
 
-`expr.meta.serialize()` is MessagePack with named fields; decoded, a node is `{"BinaryExpr": {"left": ..., "op": "Plus", "right": ...}}` or the name alone (`"Len"`). The binary
-form is used and not JSON: JSON loses NaN, infinities and last digits of floats. Invariant: `from_tree(to_tree(e))` is `e`, value for value; trees are never changed in
-place.
+`expr.meta.serialize()` is MessagePack with named fields; decoded, a node is `{"BinaryExpr": {"left": ..., "op": "Plus", "right": ...}}` or the name
+alone (`"Len"`). The binary form is used and not JSON: JSON loses NaN, infinities and last digits of floats. Invariant: `from_tree(to_tree(e))` is `e`,
+value for value; trees are never changed in place.
 
     >>> import polars as pl
     >>> to_tree(pl.col("v").mean())
@@ -56,7 +56,9 @@ def to_tree(expr: pl.Expr) -> Tree:
     try:
         return msgpack.unpackb(expr.meta.serialize(), strict_map_key=False)
     except Exception as error:
-        raise UnsupportedExpressionError(f"{_short(expr)} cannot be sent to workers: {error}; keep Python objects and open handles out of expressions") from error
+        raise UnsupportedExpressionError(
+            f"{_short(expr)} cannot be sent to workers: {error}; keep Python objects and open handles out of expressions"
+        ) from error
 
 
 def from_tree(tree: Tree) -> pl.Expr:
@@ -92,7 +94,23 @@ def function_name(body: Any) -> str:
 
 
 FAMILIES = frozenset(
-    "Boolean Bitwise StringExpr BinaryExpr TemporalExpr ListExpr ArrayExpr StructExpr MapExpr Categorical Trigonometry Business Pow Range Extension".split()
+    [
+        "Boolean",
+        "Bitwise",
+        "StringExpr",
+        "BinaryExpr",
+        "TemporalExpr",
+        "ListExpr",
+        "ArrayExpr",
+        "StructExpr",
+        "MapExpr",
+        "Categorical",
+        "Trigonometry",
+        "Business",
+        "Pow",
+        "Range",
+        "Extension",
+    ]
 )
 
 

@@ -1,7 +1,7 @@
 """A small engine in one process: runs an `ExpressionPlan` over partitions, as the real one does over workers.
 
-`run_plan(plan, frame, partitions)` returns the concatenated result. Partitions are consecutive slices; with more partitions than rows, or by the sizes drawn here, some
-are empty.
+`run_plan(plan, frame, partitions)` returns the concatenated result. Partitions are consecutive slices; with more partitions than rows, or by the
+sizes drawn here, some are empty.
 """
 
 from __future__ import annotations
@@ -101,7 +101,13 @@ def assert_same(got: pl.DataFrame, wanted: pl.DataFrame, what: str) -> None:
         if wanted[name].dtype.is_float():
             relative = 1e-9 if wanted[name].dtype == pl.Float64 else 1e-5
             for row, (a, b) in enumerate(zip(got[name].to_list(), wanted[name].to_list(), strict=True)):
-                same = a is None and b is None or (a is not None and b is not None and (math.isnan(a) and math.isnan(b) or a == b or math.isclose(a, b, rel_tol=relative, abs_tol=1e-12)))
+                same = (a is None and b is None) or (
+                    a is not None
+                    and b is not None
+                    and ((math.isnan(a) and math.isnan(b)) or a == b or math.isclose(a, b, rel_tol=relative, abs_tol=1e-12))
+                )
                 assert same, f"{what}: row {row} of {name} is {a} but Polars gives {b}"
         else:
-            assert got[name].equals(wanted[name], null_equal=True), f"{what}: {name} is {got[name].to_list()} but Polars gives {wanted[name].to_list()}"
+            assert got[name].equals(wanted[name], null_equal=True), (
+                f"{what}: {name} is {got[name].to_list()} but Polars gives {wanted[name].to_list()}"
+            )

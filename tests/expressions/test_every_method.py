@@ -55,11 +55,13 @@ def test_whole_equals_partitioned(expr: pl.Expr) -> None:
 def test_with_columns_equals_partitioned(expr: pl.Expr) -> None:
     warnings.simplefilter("ignore")
     try:
-        wanted = FRAME.with_columns(expr)
         plan = plan_expressions([expr], FRAME.schema, "with_columns")
+        if plan.row_wise:
+            return  # the same final expressions as in a select
+        wanted = FRAME.with_columns(expr)
     except (pl.exceptions.PolarsError, UnsupportedExpressionError):
         pytest.skip("refused")
-    for partitions in PARTITIONS:
+    for partitions in PARTITIONS[1::2]:
         assert_same(run_plan(plan, FRAME, partitions), wanted, f"with_columns({expr}) on {partitions} partitions")
 
 
