@@ -102,7 +102,7 @@ class Inbox:
         for frame in frames:
             if frame.unreleased or not _partition_rows(frame.facts):
                 frame.unreleased = set()
-                self._store.remove(frame.key)
+                self._remove(frame)
 
     def _complete_if_all_ended(self) -> None:
         spec = self._spec
@@ -213,13 +213,17 @@ class Inbox:
         wanted = self._owned(spec, partitions)
         with self._lock:
             self._released |= wanted
+            owned = {partition for partition, owner in enumerate(spec.owners) if owner == self._rank}
             kept: list[_Stored] = []
             for frame in self._frames:
-                frame.unreleased = set() if spec.broadcast else frame.unreleased - wanted
+                if spec.broadcast:  # a frame stands for every partition owned here
+                    frame.unreleased = frame.unreleased if owned - self._released else set()
+                else:
+                    frame.unreleased = frame.unreleased - wanted
                 if frame.unreleased:
                     kept.append(frame)
                 else:
-                    self._store.remove(frame.key)
+                    self._remove(frame)
             self._frames = kept
 
     def _plain(self, frame: _Stored) -> Buffer:
@@ -234,6 +238,13 @@ class Inbox:
                 self._store.put(frame.key, buffer)
                 frame.compressed = False
             return buffer
+
+    def _remove(self, frame: _Stored) -> None:
+        try:
+            self._store.remove(frame.key)
+        except KeyError:
+            if not self._closed:  # else released and dropped at once
+                raise
 
     def _get(self, frame: _Stored) -> Buffer:
         try:

@@ -300,6 +300,28 @@ def broadcast_gives_every_owner_every_row(run: Run) -> None:
     assert all(df.equals(want) for df in results)
 
 
+def a_broadcast_is_kept_until_its_last_partition_is_released(run: Run) -> None:
+    def job(place: Place) -> None:
+        exchange = place.service.open(spec_of(place, partitions_per_rank=2, broadcast=True))
+        exchange.insert_broadcast(table(place.rank, 100), task=place.rank)
+        exchange.finish()
+        exchange.wait(_WAIT_S)
+        first, second = 2 * place.rank, 2 * place.rank + 1
+        exchange.release([first])
+        assert exchange.extract([second]).height == 100 * place.size
+        try:
+            exchange.extract([first])
+        except HpcflowError as error:
+            assert "released" in str(error)
+        else:
+            raise AssertionError("a released partition was extracted")
+        exchange.release([second])
+        assert not place.store.frames
+        exchange.close()
+
+    run(on_exchange(job))
+
+
 def one_owner_gathers_all_rows(run: Run) -> None:
     results = run(on_exchange(lambda place: _round_trip(place, spec_of(place, owners=(0,)))))
     _check_placed(results[:1], 1, expected(2 * len(results), 2000))
@@ -434,6 +456,7 @@ EXCHANGE_CHECKS: tuple[Check, ...] = (
     two_live_attempts_are_refused,
     a_task_committed_on_two_ranks_is_an_error,
     broadcast_gives_every_owner_every_row,
+    a_broadcast_is_kept_until_its_last_partition_is_released,
     one_owner_gathers_all_rows,
     empty_inputs_give_empty_tables_of_the_schema,
     an_aborted_step_ends_its_waits_and_leaves_the_service_usable,
