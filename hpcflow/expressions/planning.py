@@ -60,15 +60,19 @@ def plan_expressions(exprs: Iterable[pl.Expr | str], schema: SchemaLike, context
     Raises ColumnNotFoundError for unknown columns, UnsupportedExpressionError naming the node for what cannot run on partitions.
     """
     outputs = expand(exprs, schema)
-    key = (context, tuple(expr.meta.serialize() for expr in outputs), tuple(schema.items()))
+    packed = tuple(expr.meta.serialize() for expr in outputs)
+    if sum(map(len, packed)) > _LARGEST_KEPT_BYTES:
+        return _plan(outputs, schema, context)
+    key = (context, packed, tuple(schema.items()))
     plan = _plans.get(key)
     if plan is None:
         plan = _plans[key] = _plan(outputs, schema, context)
-        while len(_plans) > _KEPT_PLANS:
-            _plans.pop(next(iter(_plans)), None)
+        for oldest in list(_plans)[:-_KEPT_PLANS]:
+            _plans.pop(oldest, None)
     return plan
 
 
+_LARGEST_KEPT_BYTES = 1 << 16
 _KEPT_PLANS = 256
 _plans: dict[tuple[Context, tuple[bytes, ...], tuple[tuple[str, pl.DataType], ...]], ExpressionPlan] = {}
 

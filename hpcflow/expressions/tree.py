@@ -1,8 +1,8 @@
 """The tree of a Polars expression as plain Python values, and back.
 
 `expr.meta.serialize()` is MessagePack with named fields; decoded, a node is `{"BinaryExpr": {"left": ..., "op": "Plus", "right": ...}}` or the name
-alone (`"Len"`). The binary form is used and not JSON: JSON loses NaN, infinities and last digits of floats. Invariant: `from_tree(to_tree(e))` is `e`,
-value for value; trees are never changed in place.
+alone (`"Len"`). The binary form is used and not JSON: JSON loses NaN, infinities and last digits of floats. Invariant: `from_tree(to_tree(e))` is
+`e`, value for value; trees are never changed in place.
 
     >>> import polars as pl
     >>> to_tree(pl.col("v").mean())
