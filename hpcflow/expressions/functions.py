@@ -55,7 +55,7 @@ _add(
     "Abs Negate Ceil Floor Round RoundSF Truncate Sign Clip Exp Log Log1p Erf Erfc Atan2 Cut FillNull Coalesce Reinterpret RepeatBy "
     "SetSortedFlag AsStruct RowEncode RowDecode",
 )
-_add(_ROW, "SumHorizontal MeanHorizontal MinHorizontal MaxHorizontal FoldHorizontal ReduceHorizontal CumFoldHorizontal CumReduceHorizontal")
+_add(_ROW, "SumHorizontal MeanHorizontal MinHorizontal MaxHorizontal")
 _add(_ROW, "Replace ReplaceStrict", literal_inputs=(1, 2))
 _add(_ROW, "Hash ToPhysical")  # but of Categorical: see classify
 _add(_ROW, "Not IsNull IsNotNull IsNan IsNotNan IsFinite IsInfinite IsBetween IsClose IsIn AnyHorizontal AllHorizontal", prefix="Boolean.")
@@ -135,6 +135,11 @@ _add(_ORD, "IntRange", "it numbers all rows; use with_row_index()", prefix="Rang
 
 _add(_NO, "Random", "random numbers would differ from partition to partition; use Dataset.sample(seed=)")
 _add(_NO, "Sample", "random numbers would differ from partition to partition", prefix="ListExpr.")
+_add(
+    _NO,
+    "FoldHorizontal ReduceHorizontal CumFoldHorizontal CumReduceHorizontal",
+    "its Python function sees whole columns; write it with operators or sum_horizontal(), or as map_batches([...], f, is_elementwise=True)",
+)
 _add(_NO, "Repeat", "a column of a given length does not line up with partitions; use pl.lit(value)")
 _add(_NO, "SelectFields", "the fields are not expanded; use expand() first", prefix="StructExpr.")
 

@@ -90,6 +90,7 @@ def test_selects_equal_polars(exprs: list[pl.Expr]) -> None:
         (V.shift(), "order of all rows"),
         (V.rank() + 1, "values of all rows"),
         (V.map_batches(lambda s: s), "is_elementwise=True"),
+        (pl.fold(0, lambda a, b: a + b.sum(), [V, W]), "is_elementwise=True"),
         (V.shuffle(), "random"),
         (V.head(3), "position among all rows"),
         (W.is_in(K), "implode"),
