@@ -70,14 +70,15 @@ def _runs_needed(sizes: Sequence[int], limit: int) -> int:
 def coalesce(sizes: Sequence[int], owners: Sequence[int], target: int, minimum_tasks_per_owner: int) -> list[tuple[int, int]]:
     """Runs [start, stop) of adjacent partitions of one owner with at most `target` bytes together (or one partition), so that small partitions cost
     one task, not many."""
-    total: dict[int, int] = {}
-    for size, owner in zip(sizes, owners, strict=True):
-        total[owner] = total.get(owner, 0) + size
+    limits: dict[int, float] = {}
+    for owner in set(owners):
+        own = [size for size, o in zip(sizes, owners, strict=True) if o == owner]
+        runs_wanted = max(minimum_tasks_per_owner if sum(own) > target // 8 else 1, -(-sum(own) // target))
+        limits[owner] = sum(own) / max(runs_wanted, 1) + max(own) / 2  # even runs, not full ones and a rest
     runs: list[tuple[int, int]] = []
     start, load = 0, 0
     for i, (size, owner) in enumerate(zip(sizes, owners, strict=True)):
-        limit = min(target, max(total[owner] // minimum_tasks_per_owner, target // 8))
-        if i > start and (owner != owners[start] or load + size > limit):
+        if i > start and (owner != owners[start] or load + size > limits[owner]):
             runs.append((start, i))
             start, load = i, 0
         load += size

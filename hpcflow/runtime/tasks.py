@@ -42,6 +42,11 @@ def evaluate(
             return present[0] if present else None
         if any(frame is None for frame in inputs):
             return None
+        if vertex.operator.gathers_rows:  # what came through an exchange has a chunk a frame
+            inputs = [
+                frame if frame is None or isinstance(child, Node) else frame.collect().rechunk().lazy()
+                for frame, child in zip(inputs, item.children, strict=True)
+            ]
         return vertex.operator.apply(tuple(frame for frame in inputs if frame is not None), info)
 
     result = build(stage.root)
