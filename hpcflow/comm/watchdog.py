@@ -11,6 +11,7 @@ a normal exit runs) waits for ranks that will never come.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
 import os
 import socket
@@ -136,6 +137,19 @@ def end_process(exit_code: int = EXIT_FAILURE) -> NoReturn:
             if stream is not None:
                 stream.flush()
     os._exit(exit_code if exit_code != 0 else EXIT_FAILURE)
+
+
+def leave_process(exit_code: int = 0) -> NoReturn:
+    """End after MPI_Finalize, without running the rest of a program: libc's `exit`, not `os._exit`. The GIL is kept: no other thread runs meanwhile.
+
+    MPICH tells its launcher in an exit handler that the rank has finalized. Without it mpirun takes the end for a crash and kills the other ranks
+    (measured: in about one of four runs with the MPICH 5.0.2 wheel; rank 0's exit status is lost then).
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    ctypes.PyDLL(None).exit(exit_code)
+    os._exit(exit_code)  # not reached
 
 
 def abort_process(report: str, exit_code: int = EXIT_FAILURE) -> NoReturn:
