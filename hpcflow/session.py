@@ -8,6 +8,7 @@ the driver.
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import time
@@ -22,7 +23,7 @@ from hpcflow.api import building
 from hpcflow.api.dataset import GATHER, Dataset
 from hpcflow.compiler.policy import CompileContext, PassReport, optimize, resolve
 from hpcflow.config import SessionConfig, load_config
-from hpcflow.errors import ActionCancelledError, ConfigError, HpcflowError
+from hpcflow.errors import ConfigError, HpcflowError
 from hpcflow.events import records
 from hpcflow.events.log import EventLog
 from hpcflow.ir.dag import Dag, Vertex
@@ -114,6 +115,7 @@ class Session:
                 versions=master_.hellos[min(master_.hellos)].versions,
             )
         )
+        atexit.register(self.close)  # a program that ends without closing; the cluster's own exit handlers run after it
         self._warn_of_oversubscription()
 
     def _start(self) -> Cluster:
@@ -210,7 +212,8 @@ class Session:
         compiled = self._compile(sinks)
         if os.environ.get("HPCFLOW_EXPLAIN_ONLY"):
             print(explain(compiled.logical, compiled.optimized, compiled.passes, compiled.plan))
-            raise ActionCancelledError("HPCFLOW_EXPLAIN_ONLY is set: the plan was printed and nothing was run")
+            sys.stdout.flush()
+            raise SystemExit(0)  # the first action would have begun here
         self._actions += 1
         for report in compiled.passes:
             self.events.emit(
@@ -276,6 +279,7 @@ class Session:
         cluster, self._cluster = self._cluster, None
         if cluster is None:
             return
+        atexit.unregister(self.close)
         self._stop_progress()
         try:
             cluster.close()
@@ -287,7 +291,12 @@ class Session:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
+        try:
+            self.close()
+        except Exception as second:
+            if error is None:
+                raise
+            error.add_note(f"closing the session failed too: {type(second).__name__}: {second}")  # the first failure is the one to report
 
 
 __all__ = ["HpcflowError", "Session"]

@@ -11,20 +11,24 @@ from __future__ import annotations
 import atexit
 import os
 import queue
+import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NoReturn, cast
 
 from hpcflow.comm.base import Comm
 from hpcflow.comm.engine import Engine
 from hpcflow.comm.in_process import open_group
-from hpcflow.comm.watchdog import install_excepthooks
+from hpcflow.comm.watchdog import EXIT_FAILURE, end_process, install_excepthooks, leave_process, write_report
 from hpcflow.config import SessionConfig
 from hpcflow.errors import ConfigError, WorkerLostError
 from hpcflow.events.log import EventLog
 from hpcflow.native import ArenaPool
+from hpcflow.runtime import endings
 from hpcflow.runtime.block_store import BlockStore
 from hpcflow.runtime.master import Master
 from hpcflow.runtime.memory import MemoryBudget
@@ -34,8 +38,14 @@ from hpcflow.runtime.spill_format import Codec
 from hpcflow.runtime.worker import Worker
 from hpcflow.shuffle.exchange import ExchangeService
 
+OPEN_TIMEOUT_S = 120.0
+"""For MPI to start on all ranks."""
 HELLO_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
+FAILED_STOP_TIMEOUT_S = 2.0
+"""Instead of STOP_TIMEOUT_S after an uncaught exception and for lost sessions."""
+LOST_GRACE_S = 2.0
+"""From the loss of a worker process to the end of the driver's: time to raise WorkerLostError, abort sinks and print."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,10 @@ class StartSession:
     config: SessionConfig
     number: int
     workers_on_node: int
+    host: str = ""
+    pid: int = 0
+    namespace: int = 0
+    """Of the driver's process, so that a worker on its host notices its end; pid 0: not to be watched."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +104,10 @@ def start_in_process(config: SessionConfig, events: EventLog) -> Cluster:
         threads[-1].start()
 
     def close() -> None:
+        limit = STOP_TIMEOUT_S if master.lost is None else FAILED_STOP_TIMEOUT_S / workers
         master.shutdown()
         for thread in threads:
-            thread.join(STOP_TIMEOUT_S)
+            thread.join(limit)
         stoppers = [threading.Thread(target=engine.stop, args=(STOP_TIMEOUT_S,)) for engine in engines]
         for thread in stoppers:
             thread.start()
@@ -134,10 +149,14 @@ class _Process:
         sys.setswitchinterval(5e-4)
         self.pool = ArenaPool()
         self.engine = Engine(lambda: open_mpi(communicator), allocate=self.pool.acquire)
-        self.engine.start()
+        self.engine.start(OPEN_TIMEOUT_S)
         self.sessions = 0
-        self.open_session = False
-        if self.engine.rank == 0:
+        self.session: Master | None = None
+        """Of the open session, on rank 0."""
+        self.lost = False
+        self._watch: endings.ProcessWatch | None = None
+        if self.engine.rank == 0 and self.engine.size > 1:
+            endings.terminate_in_order(lambda: self.lost)
             atexit.register(self._end_world)
 
     @classmethod
@@ -146,11 +165,33 @@ class _Process:
             cls.instance = cls(communicator)
         return cls.instance
 
+    def watch_workers(self, master: Master) -> None:
+        """Notice the end of a worker process on this host at once, whatever the launcher does."""
+        if self._watch is None:
+            own = (socket.gethostname(), endings.process_namespace())
+            near = [h for h in master.hellos.values() if (h.host, h.namespace) == own and h.pid != os.getpid()]
+            self._watch = endings.ProcessWatch({hello.pid: partial(self._lose, hello.rank, hello.host, hello.pid) for hello in near})
+
+    def _lose(self, rank: int, host: str, pid: int) -> None:
+        self.lost = True
+        message = f"rank {rank} on {host} (process {pid}) has ended in the middle of the job: killed, crashed, or ended by a user function"
+        write_report(f"hpcflow: {message}; all ranks end")
+        if self.session is not None and self.session.lose(WorkerLostError(message)):
+            time.sleep(LOST_GRACE_S)
+        end_process(EXIT_FAILURE)
+
     def _end_world(self) -> None:
-        if self.engine.error is None:
-            for rank in range(1, self.engine.size):
-                self.engine.send(rank, TO_WORKER, encode(Goodbye()))
-        self.engine.stop(STOP_TIMEOUT_S)
+        """At the driver's exit, after its session has been closed."""
+        error = endings.uncaught()
+        if self._watch is not None:
+            self._watch.stop()
+        if self.lost or self.engine.error is not None or (self.session is not None and self.session.lost is not None):
+            end_process(EXIT_FAILURE)
+        for rank in range(1, self.engine.size):
+            self.engine.send(rank, TO_WORKER, encode(Goodbye()))
+        self.engine.stop(STOP_TIMEOUT_S if error is None else FAILED_STOP_TIMEOUT_S)
+        if isinstance(error, KeyboardInterrupt):  # Python would end by the signal, which mpirun reports as a crash
+            leave_process(endings.INTERRUPTED)
 
 
 def start_mpi(config: SessionConfig, events: EventLog) -> Cluster | None:
@@ -164,7 +205,7 @@ def start_mpi(config: SessionConfig, events: EventLog) -> Cluster | None:
         return None
     if engine.rank > 0:
         serve_process(process)
-    if process.open_session:
+    if process.session is not None:
         raise ConfigError("this program has a session open already; close it before opening another (use `with hf.Session() as s:`)")
     if config.workers not in (None, _worker_count(engine.size, config)):
         raise ConfigError(
@@ -173,12 +214,16 @@ def start_mpi(config: SessionConfig, events: EventLog) -> Cluster | None:
             f"leave workers out, or start with -n {(config.workers or 0) + (config.master == 'dedicated')}"
         )
     process.sessions += 1
-    process.open_session = True
 
     def closed() -> None:
-        process.open_session = False
+        if process.session is not None and process.session.lost is not None:
+            process.lost = True  # a worker still runs a task of that session: the world cannot end in order
+        process.session = None
 
-    return start_on_engine(process.engine, process.pool, process.sessions, config, events, closed)
+    cluster = start_on_engine(process.engine, process.pool, process.sessions, config, events, closed)
+    process.session = cluster.master
+    process.watch_workers(cluster.master)
+    return cluster
 
 
 def _worker_count(ranks: int, config: SessionConfig) -> int:
@@ -196,7 +241,7 @@ def start_on_engine(
     store = make_store(config, workers_on_node, pool)
     service = ExchangeService(engine, pool, store)
     master = Master(engine, service, pool, ranks, config, events)
-    start = encode(StartSession(plain, number, workers_on_node))
+    start = encode(StartSession(plain, number, workers_on_node, socket.gethostname(), os.getpid(), endings.process_namespace()))
     for rank in range(1, engine.size):
         engine.send(rank, TO_WORKER, start)
     own: threading.Thread | None = None
@@ -209,7 +254,7 @@ def start_on_engine(
         on_close()
         master.shutdown()
         if own is not None:
-            own.join(STOP_TIMEOUT_S)
+            own.join(STOP_TIMEOUT_S if master.lost is None else FAILED_STOP_TIMEOUT_S)
         store.close()
 
     cluster = Cluster(master, close)
@@ -224,16 +269,19 @@ def start_on_engine(
 def serve_process(process: _Process) -> NoReturn:
     """The life of a worker process: serve session after session, then end without running the rest of the user's program."""
     install_excepthooks()
-    serve_sessions(process.engine, process.pool)
+    endings.ignore_interrupts()
+    serve_sessions(process.engine, process.pool, watch_driver=True)
     process.engine.stop(STOP_TIMEOUT_S)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+    leave_process()
 
 
-def serve_sessions(engine: Engine, pool: ArenaPool) -> None:
-    """Serve the sessions of the driver on rank 0 until it says Goodbye."""
+def serve_sessions(engine: Engine, pool: ArenaPool, watch_driver: bool = False) -> None:
+    """Serve the sessions of the driver on rank 0 until it says Goodbye.
+
+    watch_driver: end this process when the driver's, on this host, ends before that
+    """
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    watch: endings.ProcessWatch | None = None
     engine.subscribe(TO_WORKER, lambda source, buffer: inbox.put(decode(buffer)))
     while True:
         try:
@@ -243,8 +291,12 @@ def serve_sessions(engine: Engine, pool: ArenaPool) -> None:
                 raise WorkerLostError(f"the engine of rank {engine.rank} failed: {engine.error}") from engine.error
             continue
         if isinstance(message, Goodbye):
+            if watch is not None:
+                watch.stop()
             return
         if isinstance(message, StartSession):
+            if watch_driver and watch is None and (message.host, message.namespace) == (socket.gethostname(), endings.process_namespace()):
+                watch = endings.ProcessWatch({message.pid: end_process})
             store = make_store(message.config, message.workers_on_node, pool)
             service = ExchangeService(engine, pool, store)
             number = engine.rank if message.config.master == "shared" else engine.rank - 1

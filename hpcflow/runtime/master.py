@@ -49,7 +49,8 @@ class Master:
         """Held while a step is numbered and its opening is sent, so that all workers see steps in one order."""
         self._running: dict[int, ActionRun] = {}
         self._arrivals: queue.SimpleQueue[Hello] = queue.SimpleQueue()
-        self._lost: BaseException | None = None
+        self.lost: WorkerLostError | None = None
+        """Why no more actions can run."""
         engine.subscribe(TO_MASTER, self._receive)
 
     def wait_for_workers(self, timeout_s: float) -> None:
@@ -71,8 +72,8 @@ class Master:
 
     def run(self, plan: PhysicalPlan, name: str) -> ActionResult:
         """Run `plan` to its end. Raises what failed first; the session stays usable after task failures."""
-        if self._lost is not None:
-            raise WorkerLostError(f"this session has lost a worker and cannot run more actions: {self._lost}")
+        if self.lost is not None:
+            raise WorkerLostError(f"this session has lost a worker and cannot run more actions: {self.lost}")
         action = ActionRun(self, next(_actions), plan, name)
         self._running[action.id] = action
         self.engine.set_active(True)
@@ -104,11 +105,13 @@ class Master:
         if self.caches.pop(key, None) is not None:
             self.broadcast(DropBlocks(("cache", key)))
 
-    def lose(self, error: BaseException) -> None:
-        """Tell every action that a worker is gone (any thread)."""
-        self._lost = error
-        for action in list(self._running.values()):
+    def lose(self, error: WorkerLostError) -> bool:
+        """Tell every action that a worker is gone (any thread); returns whether one was running."""
+        self.lost = self.lost or error
+        running = list(self._running.values())
+        for action in running:
             action.inbox.put(error)
+        return bool(running)
 
     def shutdown(self) -> None:
         """Let the workers leave `serve`."""

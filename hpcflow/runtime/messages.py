@@ -117,6 +117,8 @@ class Hello:
     versions: tuple[tuple[str, str], ...]
     cores: int
     polars_threads: int
+    namespace: int = 0
+    """See `endings.process_namespace`."""
 
 
 @dataclass(frozen=True)

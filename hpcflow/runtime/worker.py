@@ -51,6 +51,7 @@ from hpcflow.plan.physical import (
 )
 from hpcflow.runtime import messages as m
 from hpcflow.runtime.block_store import BlockStore
+from hpcflow.runtime.endings import process_namespace
 from hpcflow.runtime.partitioning import make_partitioner, sort_key_table
 from hpcflow.runtime.tasks import OperatorTrace, evaluate
 from hpcflow.shuffle.exchange import Exchange, ExchangeService, ExchangeStats
@@ -121,7 +122,8 @@ class Worker:
         """Say hello, then serve until Shutdown or until the engine fails."""
         for thread in self._threads:
             thread.start()
-        self._send(m.Hello(self.engine.rank, self.host, os.getpid(), m.own_versions(), len(os.sched_getaffinity(0)), pl.thread_pool_size()))
+        cores = len(os.sched_getaffinity(0))
+        self._send(m.Hello(self.engine.rank, self.host, os.getpid(), m.own_versions(), cores, pl.thread_pool_size(), process_namespace()))
         try:
             while True:
                 try:

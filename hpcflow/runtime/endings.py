@@ -1,0 +1,87 @@
+"""What ends a process of a job from outside: a signal, or another process that has gone.
+
+Invariant: nobody waits for a rank that will never come, and a signal to the driver ends the job in order (sinks aborted, workers told). How a process
+leaves is `comm.watchdog`'s to know.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+TERMINATED = 128 + signal.SIGTERM
+INTERRUPTED = 128 + signal.SIGINT
+
+
+def ignore_interrupts() -> None:
+    """On a worker: Ctrl-C reaches every process of a terminal, and what becomes of the job is the driver's to say."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def terminate_in_order(is_ending: Callable[[], bool]) -> None:
+    """On the driver: SIGTERM raises SystemExit(143) on the main thread; a handler of the program stays.
+
+    is_ending: whether the process is on its way out anyway; the signal is ignored then, so that it does not interrupt the cleaning up.
+    """
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        return
+
+    def on_terminate(number: int, frame: FrameType | None) -> None:
+        if not is_ending():
+            raise SystemExit(TERMINATED)
+
+    signal.signal(signal.SIGTERM, on_terminate)
+
+
+def uncaught() -> BaseException | None:
+    """The exception that ended the program, seen from an exit handler; None after an ordinary end and after `sys.exit`."""
+    return getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+
+
+class ProcessWatch:
+    """Tells at once when a process of this host ends, whoever started it. Linux only (pidfd); elsewhere it watches nothing and the launcher notices.
+
+    watch = ProcessWatch({pid: lambda: ...}); watch.stop()
+    """
+
+    def __init__(self, on_end: dict[int, Callable[[], None]]) -> None:
+        self._stopped = threading.Event()
+        self._handlers: dict[int, Callable[[], None]] = {}
+        for pid, handler in on_end.items():
+            with contextlib.suppress(OSError, AttributeError):  # gone meanwhile: MPI or the launcher will say so; or no such call here
+                self._handlers[os.pidfd_open(pid)] = handler
+        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC)
+        threading.Thread(target=self._run, name="hpcflow-process-watch", daemon=True).start()
+
+    def stop(self) -> None:
+        """Watch no more. Twice is fine."""
+        if not self._stopped.is_set():
+            self._stopped.set()
+            os.write(self._wake_write, b"x")
+
+    def _run(self) -> None:
+        poll = select.poll()
+        for descriptor in (self._wake_read, *self._handlers):
+            poll.register(descriptor, select.POLLIN)
+        while not self._stopped.is_set():
+            for descriptor, _ in poll.poll():
+                if descriptor in self._handlers and not self._stopped.is_set():
+                    poll.unregister(descriptor)
+                    self._handlers[descriptor]()
+        for descriptor in (self._wake_read, self._wake_write, *self._handlers):
+            os.close(descriptor)
+
+
+def process_namespace() -> int:
+    """Number of this process's namespace of process ids: pids mean the same to processes of one host and one number."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return 0
