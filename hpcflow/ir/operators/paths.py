@@ -28,8 +28,8 @@ class FileList:
     """Local paths, absolute; or URLs, whose globs are left to Polars."""
     label: str
     """What the user wrote, for messages."""
-    is_directory: bool
-    """One directory was given: Hive partitions are looked for by default."""
+    directory: str | None
+    """The one directory that was given, absolute: Hive partitions are looked for by default."""
 
 
 def list_files(source: PathsLike, *, glob: bool = True) -> FileList:
@@ -39,7 +39,8 @@ def list_files(source: PathsLike, *, glob: bool = True) -> FileList:
         raise SourceError("no files to read: the list of paths is empty")
     label = given[0] if len(given) == 1 else f"{given[0]} and {len(given) - 1} more"
     files = tuple(path for item in given for path in _expand(item, glob))
-    return FileList(files, label, len(given) == 1 and not is_remote(given[0]) and os.path.isdir(_local(given[0])))
+    directory = os.path.abspath(_local(given[0])) if len(given) == 1 and not is_remote(given[0]) else None
+    return FileList(files, label, directory if directory is not None and os.path.isdir(directory) else None)
 
 
 def is_remote(path: str) -> bool:

@@ -87,7 +87,7 @@ class ReadParquet(Source):
     ) -> Self:
         """List the files and read their footers; arguments as in `pl.scan_parquet`. SourceError names a missing, damaged or differing file."""
         files = list_files(source, glob=glob)
-        hive = files.is_directory if hive_partitioning is None else hive_partitioning
+        hive = files.directory is not None if hive_partitioning is None else hive_partitioning
         first = files.files[0]
         if not is_remote(first):
             read_footer(first)  # a clear error before Polars reads it
@@ -103,12 +103,14 @@ class ReadParquet(Source):
             include_file_paths=include_file_paths,
             glob=any(map(is_remote, files.files)),
         )
-        full = _schema_of(scan, files)
-        file_schema = pl.Schema(schema) if schema is not None else _file_schema(first, full, storage_options)
+        found = _schema_of(scan, files)
+        file_schema = pl.Schema(schema) if schema is not None else _file_schema(first, storage_options)
         in_path = _path_keys(first) if hive else []
+        above = _path_keys(f"{files.directory}/") if files.directory else []  # folders above the one that was given name no columns
+        full = pl.Schema({name: dtype for name, dtype in found.items() if name not in above or name in file_schema})
         options = ParquetOptions(
             file_schema,
-            pl.Schema({key: full[key] for key in in_path if key in full}) if hive else None,
+            pl.Schema({key: found[key] for key in in_path if key in found}) if hive else None,
             storage_options,
             missing_columns,
             extra_columns,
@@ -209,7 +211,7 @@ def _schema_of(scan: pl.LazyFrame, files: FileList) -> pl.Schema:
         raise SourceError(f"cannot read the schema of {files.label}: {error}") from error
 
 
-def _file_schema(first: str, full: pl.Schema, storage_options: dict[str, Any] | None) -> pl.Schema:
+def _file_schema(first: str, storage_options: dict[str, Any] | None) -> pl.Schema:
     """Columns of the first file itself, without those of its path."""
     if is_remote(first):
         return pl.scan_parquet(first, hive_partitioning=False, storage_options=storage_options).collect_schema()

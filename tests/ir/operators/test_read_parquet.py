@@ -168,6 +168,14 @@ def test_hive_folders_become_columns_of_one_type(tmp_path: Path) -> None:
     assert read_all(source, source.splits(SplitHint(6, 1 << 40))).equals(whole)
 
 
+def test_folders_above_the_given_one_name_no_columns(tmp_path: Path) -> None:
+    folder = tmp_path / "run=1" / "data"
+    pl.DataFrame({"a": range(4), "year": [1, 1, 2, 2]}).write_parquet(folder, partition_by=["year"], mkdir=True)
+    source = ReadParquet.of(folder)
+    assert source.schema.names() == pl.scan_parquet(folder).collect_schema().names() == ["a", "year"]
+    assert read_all(source, source.splits(SplitHint(3, 1 << 40)))["year"].to_list() == [1, 1, 2, 2]
+
+
 def test_file_paths_are_included_when_asked(tmp_path: Path) -> None:
     paths = _write(tmp_path, [3, 3], group=3)
     source = ReadParquet.of(paths, include_file_paths="from")
