@@ -18,7 +18,7 @@ from hpcflow.native import ArenaPool, _kernels, pack_frame, pack_frames, partiti
 
 from .tables import VALUES, column
 
-ROUNDS = int(os.environ.get("HPCFLOW_FUZZ_ROUNDS", "60"))
+ROUNDS = int(os.environ.get("HPCFLOW_FUZZ_ROUNDS", "25"))
 POOL = ArenaPool()
 
 

@@ -37,7 +37,7 @@ def sorted_cuts(draw: st.DrawFn) -> tuple[pl.DataFrame, pl.DataFrame, list[bool]
 
 
 @given(sorted_cuts(), st.integers(0, 2**40))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_range_ids_equal_a_sort_by_polars(case: tuple[pl.DataFrame, pl.DataFrame, list[bool], list[bool], list[int]], start: int) -> None:
     df, cuts, descending, nulls_last, positions = case
     moved = [position + start for position in positions]
