@@ -14,6 +14,7 @@ ms after a second without one; a `send` wakes it at once.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import sys
 import threading
@@ -68,6 +69,7 @@ class Engine:
         self._requests: deque[Outgoing | Callable[[], None]] = deque()  # from any thread; append and popleft are atomic
         self._handlers: dict[int, Handler] = {}
         self._unclaimed: dict[int, list[Arrived]] = {}  # arrived before a subscription
+        self._failure_callbacks: list[Callable[[BaseException], None]] = []
         self._bell = threading.Lock()  # released to wake the engine thread
         self._bell.acquire()
         self._active = False
@@ -118,6 +120,12 @@ class Engine:
         self._requests.append(function)
         self._wake()
 
+    def when_failed(self, callback: Callable[[BaseException], None]) -> None:
+        """Run `callback(error)` on the engine thread when the `Comm` has failed and nothing moves any more, so that waits can end."""
+        self._failure_callbacks.append(callback)
+        if self.error is not None and not self._thread.is_alive():
+            callback(self.error)
+
     def set_active(self, active: bool) -> None:
         """Say whether an action is running: while one is, sleeps stay below 1 ms."""
         self._active = active
@@ -166,6 +174,9 @@ class Engine:
             self.error = self.error or error
             if first:
                 self._report(error)
+            for callback in self._failure_callbacks:
+                with contextlib.suppress(Exception):
+                    callback(self.error)
 
     def _loop(self) -> None:
         comm = self.comm

@@ -25,7 +25,7 @@ import polars as pl
 
 from hpcflow.comm.base import EXCHANGE, Buffer
 from hpcflow.comm.engine import Engine
-from hpcflow.errors import ActionCancelledError, HpcflowError
+from hpcflow.errors import ActionCancelledError, HpcflowError, WorkerLostError
 from hpcflow.native import ArenaPool
 from hpcflow.shuffle.exchange_messages import decode
 from hpcflow.shuffle.exchange_spec import ExchangeSpec, ExchangeStats
@@ -105,12 +105,12 @@ class Exchange:
         """Owned partition -> (rows, bytes); after completion."""
         return self._inbox.sizes()
 
-    def extract(self, partitions: Sequence[int]) -> pl.DataFrame:
-        """The rows of these owned partitions, as a table of many chunks that are not copied.
+    def extract(self, partitions: Sequence[int], keep: Callable[[pl.DataFrame], pl.DataFrame] | None = None) -> pl.DataFrame:
+        """The rows of these owned partitions, as a table of many chunks that are not copied; with `keep`, of what it leaves of each frame's rows.
 
         Each partition's rows are in order; partitions asked for together come frame by frame.
         """
-        return self._inbox.extract(partitions)
+        return self._inbox.extract(partitions, keep)
 
     def release(self, partitions: Iterable[int]) -> None:
         """Give back the frames of these partitions; tables that were extracted stay valid."""
@@ -158,6 +158,7 @@ class ExchangeService:
         self._open: dict[int, Exchange] = {}
         self._retired: dict[int, str] = {}  # steps that ended before they were complete -> why; late frames of them are dropped
         engine.subscribe(EXCHANGE, self._take)
+        engine.when_failed(self._fail)
 
     def open(self, spec: ExchangeSpec) -> Exchange:
         """Take part in a step. What has arrived for it is there already.
@@ -197,6 +198,11 @@ class ExchangeService:
             self._retired.setdefault(step, reason)
             exchange.cancel(ActionCancelledError(reason))
         self._drop_soon(step)
+
+    def _fail(self, error: BaseException) -> None:
+        """The engine has failed: nobody may wait for what it will not bring."""
+        for exchange in list(self._open.values()):
+            exchange.cancel(WorkerLostError(f"rank {self.rank} has lost the other ranks: {error}"))
 
     def _drop_soon(self, step: int) -> None:
         def drop() -> None:

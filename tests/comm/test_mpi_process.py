@@ -59,7 +59,7 @@ def test_the_engine_initializes_and_finalizes_mpi_on_its_own_thread():
         assert MPI.Is_finalized()
         """)
     )
-    assert (result.returncode, result.stdout.split()) == (0, ["hello", "hello"]), result.stderr
+    assert (result.returncode, result.stdout.count("hello")) == (0, 2), result.stderr
 
 
 def test_a_program_that_forgets_stop_still_finalizes():
@@ -114,4 +114,4 @@ def test_mpi_initialized_by_the_program_is_used_and_left_to_it():
         print(MPI.COMM_WORLD.allreduce(1))
         """
     )
-    assert (result.returncode, result.stdout.split()) == (0, ["2", "2"]), result.stderr
+    assert (result.returncode, result.stdout.count("2")) == (0, 2), result.stderr

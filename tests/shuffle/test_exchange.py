@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpcflow.errors import WorkerLostError
 from hpcflow.shuffle.exchange import ExchangeSpec
-from hpcflow.testing.exchange_contract import EXCHANGE_CHECKS, on_exchange
+from hpcflow.testing.exchange_contract import EXCHANGE_CHECKS, on_exchange, spec_of
 from hpcflow.testing.run import run_local
 
 
@@ -15,6 +16,19 @@ from hpcflow.testing.run import run_local
 @pytest.mark.parametrize("check", EXCHANGE_CHECKS, ids=lambda check: check.__name__)
 def test_contract(check, workers):
     check(lambda job: run_local(job, workers))
+
+
+def test_a_lost_rank_ends_the_waits_of_the_others(capfd):
+    def job(place):
+        exchange = place.service.open(spec_of(place))
+        if place.rank == 0:
+            place.engine.comm.abort(1)
+        with pytest.raises(WorkerLostError, match="lost the other ranks"):
+            exchange.wait(20)
+        return "told"
+
+    with pytest.raises(WorkerLostError):  # run_local reports the engines' failure too
+        run_local(on_exchange(job), 2, timeout_s=20)
 
 
 @settings(max_examples=40, deadline=None)
