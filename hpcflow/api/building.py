@@ -20,7 +20,7 @@ from hpcflow.ir.operators.concat import Cache, ReadCache
 from hpcflow.ir.operators.filter import Filter
 from hpcflow.ir.operators.group_by import FinalGroupBy, PartialGroupBy
 from hpcflow.ir.operators.select import Select, SelectWhole
-from hpcflow.ir.operators.sort import Slice, Sort
+from hpcflow.ir.operators.sort import Sort
 from hpcflow.ir.operators.with_columns import ReturnToOrigin, WindowColumns, WithColumns, WithOrigin, WithScalars
 from hpcflow.ir.properties import EdgeProperties, Pattern, SortKey
 
@@ -109,16 +109,21 @@ def _planned(dataset: Dataset, exprs: list[pl.Expr], context: Any) -> Dataset:
     with polars_errors(dataset.schema):
         plan = plan_expressions(exprs, dataset.schema, context)
     original = dataset.columns
+    rows: list[Dataset] = []
     for step in plan.steps:
         if isinstance(step, WindowStep):
             dataset = windows(dataset, step)
-        elif plan.one_row and step is plan.steps[-1] and len(plan.steps) == 1:
-            dataset = aggregate(dataset, step)
-        else:
-            dataset = dataset._then(WithScalars(), None, Input(aggregate(dataset, step), EdgeProperties(pattern=Pattern.BROADCAST)))
+            continue
+        rows.append(aggregate(dataset, step))
+        if not (plan.one_row and step is plan.steps[-1]):
+            dataset = dataset._then(WithScalars(), None, Input(rows[-1], EdgeProperties(pattern=Pattern.BROADCAST)))
     if plan.one_row:
-        one = dataset if len(plan.steps) == 1 and isinstance(plan.steps[0], AggregateStep) else dataset._then(Slice(0, 1))._then(Slice(0, 1), _GATHER)
-        return _constants(dataset, plan.final) if not plan.steps else one._then(Select(plan.final))
+        if not rows:
+            return _constants(dataset, plan.final)
+        one = rows[-1]
+        for earlier in rows[:-1]:
+            one = one._then(WithScalars(), None, Input(earlier, EdgeProperties(pattern=Pattern.BROADCAST)))
+        return one._then(Select(plan.final))
     if context == "filter":
         combined = plan.final[0]
         for predicate in plan.final[1:]:

@@ -28,6 +28,9 @@ class GroupBy:
             raise SchemaError("group_by needs at least one key; use select for aggregates over all rows")
         self._dataset = dataset
         self._by = building.row_wise(dataset, by, "group_by")
+        names = [k.meta.output_name() for k in self._by]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise SchemaError(f"group_by: two keys are named {twice[0]!r}; give one another name with .alias()")
         self._maintain_order = maintain_order
 
     def agg(self, *aggs: Any, **named_aggs: Any) -> Dataset:
@@ -35,9 +38,9 @@ class GroupBy:
         parsed = building.parse(aggs, named_aggs)
         prepared, keys, back = self._prepare()
         schema = self._dataset.schema
-        with polars_errors(schema):
-            expressions = check_right_when_whole(parsed, schema)
         names = [k.meta.output_name() for k in self._by]
+        with polars_errors(schema):
+            expressions = check_right_when_whole(parsed, schema, keys=names)
         taken = {e.meta.output_name() for e in expressions}
         if plain := [k for k in names if k in taken]:
             raise SchemaError(f"group_by: {plain[0]!r} is a key and the name of an aggregation; give the aggregation another name with .alias()")
@@ -68,7 +71,7 @@ class GroupBy:
 
     def _each(self, function: Callable[[pl.Expr], pl.Expr]) -> Dataset:
         keys = {k.meta.output_name() for k in self._by}
-        return self.agg(function(pl.col(name)) for name in self._dataset.columns if name not in keys)
+        return self.agg([function(pl.col(name)) for name in self._dataset.columns if name not in keys])
 
     def sum(self) -> Dataset:
         """Sums of all other columns."""
@@ -118,24 +121,25 @@ class GroupBy:
         """`function(group) -> table` for each group."""
         from hpcflow.ir.operators.map_batches import from_format, to_format
 
-        def each(df: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-            parts = [from_format(function(to_format(group, format)), "map_groups") for group in df.partition_by(keys, maintain_order=True)]
-            return pl.concat(parts)
+        prepared, keys, _ = self._prepare()
+        columns = self._dataset.columns
 
-        return self._rows(each, schema)
+        def each(df: pl.DataFrame) -> pl.DataFrame:
+            groups = df.partition_by(keys, maintain_order=True)
+            return pl.concat([from_format(function(to_format(group.select(columns), format)), "map_groups") for group in groups])
 
-    def _rows(self, function: Callable[[pl.DataFrame, list[str]], pl.DataFrame], schema: Any = None) -> Dataset:
+        return prepared.repartition(by=keys).map_batches(each, schema=pl.Schema(schema))
+
+    def _rows(self, function: Callable[[pl.DataFrame, list[str]], pl.DataFrame]) -> Dataset:
         prepared, keys, back = self._prepare()
-        shuffled = prepared.repartition(by=keys)
-        result = (
-            pl.Schema(schema)
-            if schema is not None
-            else pl.Schema({**{k: prepared.schema[k] for k in keys}, **{n: t for n, t in prepared.schema.items() if n not in keys}})
-        )
-        return _named(shuffled.map_batches(lambda df: function(df, keys), schema=result, deterministic=True), back)
+        result = pl.Schema({**{k: prepared.schema[k] for k in keys}, **{n: t for n, t in prepared.schema.items() if n not in keys}})
+        grouped = prepared.repartition(by=keys).map_batches(lambda df: function(df, keys), schema=result, deterministic=True)
+        return _named(grouped, back)
 
 
 def _named(dataset: Dataset, back: dict[str, str]) -> Dataset:
+    """Keys under the names that the user knows; a column that a key is named like gives way to it."""
     if not back:
         return dataset
-    return dataset.select(pl.col(name).alias(back.get(name, name)) for name in dataset.columns)
+    kept = [name for name in dataset.columns if name in back or name not in back.values()]
+    return dataset.select(pl.col(name).alias(back.get(name, name)) for name in kept)

@@ -19,6 +19,8 @@ def polars_errors(*schemas: pl.Schema) -> Iterator[None]:
     """Words the errors that Polars raises while it infers a schema: unknown columns with near names, the rest as Polars says it."""
     try:
         yield
+    except (pe.SchemaError, pe.InvalidOperationError, pe.DuplicateError, pe.ShapeError, pe.ComputeError) as error:
+        raise SchemaError(str(error).split("\n\nResolved plan until failure")[0]) from error
     except pe.ColumnNotFoundError as error:
         names = [name for schema in schemas for name in schema.names()]
         found = re.search(r'"([^"]*)"', str(error)) or re.search(r"^(\S+)", str(error))

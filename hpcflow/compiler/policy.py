@@ -130,6 +130,11 @@ def _check_pass(current: Pass, before: Dag, after: Dag) -> None:
         raise legality.IllegalDagError(f"pass {current.name!r}: {error}") from error
     if not current.reshapes and _shape(before) != _shape(after):
         raise legality.IllegalDagError(f"pass {current.name!r} says that it only annotates {current.annotates}, and it changed the shape of the Dag")
+    for sink in before.sinks:
+        kept = after.vertices.get(sink.id)
+        if kept is None or list(kept.schema.items()) != list(sink.schema.items()):
+            now = "gone" if kept is None else f"now {kept.schema}"
+            raise legality.IllegalDagError(f"pass {current.name!r} may not change what leaves the Dag: {sink} had {sink.schema}, and is {now}")
     for name, vertex in after.vertices.items():
         old = before.vertices.get(name)
         if old is not None and not current.reshapes and _changed(old.properties, vertex.properties) - set(current.annotates):

@@ -94,7 +94,8 @@ def _output_text(output: object, plan: PhysicalPlan) -> str:
         return f"{output.edge}: {edge_text(exchange.properties)}" + ("" if exchange.properties.partition_count else f" x{exchange.partitions}")
     if isinstance(output, StoreOutput):
         kept = f"cache {output.cache[:8]}" if output.cache is not None else "block store"
-        return kept + {"none": "", "sample": " + sample of the sort keys", "histogram": " + histogram of the partitions"}[output.statistic]
+        words = {"sample": " + sample of the sort keys", "histogram": " + histogram of the partitions"}
+        return kept + "".join(dict.fromkeys(words[kind] for _, kind in output.statistics))
     assert isinstance(output, SinkOutput)
     return plan.operator(output.vertex).describe()
 

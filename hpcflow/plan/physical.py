@@ -79,9 +79,8 @@ class StoreOutput:
     """Rows stay in the worker's block store: under `cache` beyond the action, else for later stages of the plan."""
 
     cache: str | None = None
-    statistic: Literal["none", "sample", "histogram"] = "none"
-    """What the task tells the master of the rows: a sample of the sort keys, or the rows of each hash partition, of edge `edge`."""
-    edge: str | None = None
+    statistics: tuple[tuple[str, Literal["sample", "histogram"]], ...] = ()
+    """What the task tells the master, for each edge that will carry the rows: a sample of the sort keys, or the bytes of each hash partition."""
 
 
 @dataclass(frozen=True)

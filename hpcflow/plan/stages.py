@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from hpcflow.ir.dag import Dag, Edge, Vertex
 from hpcflow.ir.operators.concat import Cache, Collect, Concat, Keep, ReadCache
@@ -100,22 +101,9 @@ class _Splitter:
                 outputs.append(ExchangeOutput(edge_name(edge)))
         if isinstance(vertex.operator, Sink):
             outputs.append(SinkOutput(vertex.id))
-        elif isinstance(vertex.operator, Cache):
-            outputs.append(StoreOutput(cache=vertex.operator.key))
-        elif any(not edge.properties.pattern.moves_rows for edge in edges) and not pulls:
-            outputs.append(StoreOutput())
-        for edge in pulls:
-            statistic = (
-                "sample"
-                if edge.properties.pattern is Pattern.RANGE_SHUFFLE
-                else "histogram"
-                if edge.properties.pattern is Pattern.HASH_SHUFFLE
-                else "none"
-            )
-            cache = vertex.operator.key if isinstance(vertex.operator, Cache) else None
-            outputs.append(StoreOutput(cache=cache, statistic=statistic, edge=edge_name(edge)))  # type: ignore[arg-type]
-        if len([o for o in outputs if isinstance(o, StoreOutput) and o.cache is not None]) > 1:  # the plain one is covered by those with a statistic
-            outputs = [o for o in outputs if not (isinstance(o, StoreOutput) and o.edge is None)]
+        cache = vertex.operator.key if isinstance(vertex.operator, Cache) else None
+        if cache is not None or pulls or any(not edge.properties.pattern.moves_rows for edge in edges):
+            outputs.append(StoreOutput(cache, tuple((edge_name(edge), _statistic(edge)) for edge in pulls)))
         self.stages.append(Stage(id, root, tuple(outputs), tuple(sorted(set(depends))), properties, " > ".join(labels), positions))
         for edge in pulls:
             self._plan_exchange(edge, len(self.stages))
@@ -174,6 +162,10 @@ class _Splitter:
             return self._blocks_of(source, name), [self.stage_of[source.id]], VertexProperties(), [], False
         leaf: Leaf = BroadcastLeaf(name) if edge.properties.pattern is Pattern.BROADCAST else ExchangeLeaf(name)
         return leaf, [self.exchanges[name].producer], VertexProperties(), [], False
+
+
+def _statistic(edge: Edge) -> Literal["sample", "histogram"]:
+    return "sample" if edge.properties.pattern is Pattern.RANGE_SHUFFLE else "histogram"
 
 
 def _stricter(a: VertexProperties, b: VertexProperties) -> VertexProperties:

@@ -440,12 +440,13 @@ class ActionRun:
         else:
             owners = tuple(ranks[w] for w in scheduler.partition_owners(count, len(ranks)))
         if producer is not None and isinstance(producer.root, BlocksLeaf) and producer.root.stage is not None:
-            stored = [o for o in self.stages[producer.root.stage].stage.outputs if isinstance(o, StoreOutput) and o.edge == plan.edge]
-            results = sorted(self.stages[producer.root.stage].results.values(), key=lambda r: r.index)
-            if stored and stored[0].statistic == "sample":
+            stored = self.stages[producer.root.stage]
+            statistic = next((kind for o in stored.stage.outputs if isinstance(o, StoreOutput) for e, kind in o.statistics if e == plan.edge), None)
+            results = sorted(stored.results.values(), key=lambda r: r.index)
+            if statistic == "sample":
                 splitters = self._splitters(plan, results, count)
-            elif stored and stored[0].statistic == "histogram" and not self._shares_owners(plan.edge):
-                sizes = np.sum([r.histogram for r in results if r.histogram is not None] or [np.zeros(count)], axis=0)
+            elif statistic == "histogram" and not self._shares_owners(plan.edge):
+                sizes = np.sum([r.histograms[plan.edge] for r in results] or [np.zeros(count)], axis=0)
                 owners = tuple(ranks[w] for w in scheduler.balanced_owners([int(s) for s in sizes], len(ranks)))
         with self.master.open_lock:
             spec = ExchangeSpec(
@@ -486,7 +487,7 @@ class ActionRun:
     def _splitters(self, plan: ExchangePlan, results: list[m.TaskResult], partitions: int) -> Any:
         from hpcflow.shuffle.partitioners import choose_splitters
 
-        samples = [r.sample for r in results if r.sample is not None and r.sample[0].height]
+        samples = [sample for r in results if (sample := r.samples[plan.edge])[0].height]
         if not samples:
             return None
         order = plan.properties.order
@@ -541,8 +542,11 @@ class ActionRun:
         if vertex not in self._splits:
             source = self.plan.dag.vertices[vertex]
             assert isinstance(source.operator, Source)
-            tasks = source.properties.parallelism or len(self.master.worker_ranks)
-            self._splits[vertex] = source.operator.splits(SplitHint(tasks, self.master.config.target_split_bytes))
+            slots = source.properties.parallelism or len(self.master.worker_ranks)
+            size = source.operator.statistics().size_bytes or 0
+            rounds = max(1, -(-size // (slots * self.master.config.target_split_bytes)))
+            # Whole rounds of tasks over the slots: one task too many would keep one worker busy while the others wait.
+            self._splits[vertex] = source.operator.splits(SplitHint(slots * rounds, self.master.config.target_split_bytes))
         return self._splits[vertex]
 
     def _blocks_of(self, leaf: BlocksLeaf) -> tuple[StoredBlock, ...]:

@@ -134,10 +134,10 @@ class TaskResult:
     rows_in: int = 0
     block: tuple[Any, ...] | None = None
     """Key of the stored block, if any."""
-    sample: Any = None
-    """(sort keys DataFrame, positions, rows) of a range shuffle."""
-    histogram: Any = None
-    """Bytes of each hash partition of the stored block."""
+    samples: dict[str, Any] = field(default_factory=dict)
+    """Edge of a range shuffle -> (sort keys DataFrame, positions, rows) of the stored block."""
+    histograms: dict[str, Any] = field(default_factory=dict)
+    """Edge of a hash shuffle -> bytes of each of its partitions in the stored block."""
     sink_parts: tuple[Any, ...] = ()
     peak_memory_bytes: int = 0
 

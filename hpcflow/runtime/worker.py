@@ -17,6 +17,7 @@ import threading
 import time
 import traceback
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +31,7 @@ from hpcflow.errors import ActionCancelledError, HpcflowError, SpillError
 from hpcflow.ir.operators.base import TaskInfo
 from hpcflow.ir.operators.sink import Sink
 from hpcflow.ir.operators.source import Source
-from hpcflow.ir.properties import DataStore, Pattern, Persistence
+from hpcflow.ir.properties import DataStore, Persistence
 from hpcflow.plan.physical import (
     BlockRef,
     BlocksLeaf,
@@ -52,6 +53,7 @@ from hpcflow.plan.physical import (
 from hpcflow.runtime import messages as m
 from hpcflow.runtime.block_store import BlockStore
 from hpcflow.runtime.endings import process_namespace
+from hpcflow.runtime.oversize import Keep, Pieces, check_piece, cut_into_pieces, target_bytes
 from hpcflow.runtime.partitioning import make_partitioner, sort_key_table
 from hpcflow.runtime.tasks import OperatorTrace, evaluate
 from hpcflow.shuffle.exchange import Exchange, ExchangeService, ExchangeStats
@@ -315,23 +317,50 @@ class Worker:
         with contextlib.ExitStack() as cleanup:
             cleanup.callback(self.store.budget.release, "tasks", reservation)
             peak = cleanup.enter_context(self.store.budget.watch_peak())
-            info = TaskInfo(task.index, task.position_start, self.engine.rank, self.number, task.total_rows)
-            with self._polars:
-                lazy = evaluate(action.plan, stage, task, info, lambda leaf, ref: self._read(action, stage, leaf, ref), trace)
-                df = lazy.collect()
-            self._release_inputs(action, task)
-            result = self._output(action, stage, task, df, trace)
+            target = self.config.target_partition_bytes or target_bytes(self.store.budget.limit_bytes, self.slots)
+            pieces = cut_into_pieces(action.plan, stage, task, action.exchanges, target)
+            if pieces is None:
+                df = self._compute(action, stage, task, trace, None, 0)
+                self._release_inputs(action, task)
+                result = self._output(action, stage, task, df, trace)
+            else:
+                result = self._evaluate_pieces(action, stage, task, trace, pieces)
         return m.TaskResult(
             stage.id,
             task.index,
-            df.height,
+            result.pop("rows"),
             result.pop("size_bytes"),
             time.monotonic() - started,
             peak_memory_bytes=peak.bytes,
             **result,
         )
 
-    def _read(self, action: WorkerAction, stage: Stage, leaf: Leaf, ref: LeafRef | None) -> pl.LazyFrame:
+    def _compute(
+        self, action: WorkerAction, stage: Stage, task: TaskSpec, trace: OperatorTrace, keep: Callable[[str], Keep] | None, row_start: int
+    ) -> pl.DataFrame:
+        info = TaskInfo(task.index, task.position_start, row_start, self.engine.rank, self.number, task.total_rows)
+        with self._polars:
+            return evaluate(action.plan, stage, task, info, lambda leaf, ref: self._read(action, leaf, ref, keep), trace).collect()
+
+    def _evaluate_pieces(self, action: WorkerAction, stage: Stage, task: TaskSpec, trace: OperatorTrace, pieces: Pieces) -> dict[str, Any]:
+        """The task on one piece of its partitions after the other; what goes into an exchange leaves with its piece, what is stored or written is put together."""
+        rows = size_bytes = 0
+        kept: list[pl.DataFrame] = []
+        exchange_only = all(isinstance(output, ExchangeOutput) for output in stage.outputs)
+        for piece in range(pieces.count):
+            df = self._compute(action, stage, task, trace, lambda edge, piece=piece: pieces.keep(edge, piece), rows)  # type: ignore[misc]
+            if exchange_only:
+                size_bytes += self._output(action, stage, task, df, trace)["size_bytes"]
+            else:
+                kept.append(df)
+            rows += df.height
+            self.store.make_room()
+        self._release_inputs(action, task)
+        if exchange_only:
+            return {"rows": rows, "size_bytes": size_bytes}
+        return self._output(action, stage, task, pl.concat(kept), trace)
+
+    def _read(self, action: WorkerAction, leaf: Leaf, ref: LeafRef | None, keep: Callable[[str], Keep] | None) -> pl.LazyFrame:
         if isinstance(leaf, SourceLeaf) and isinstance(ref, SplitRef):
             source = action.plan.operator(leaf.vertex)
             assert isinstance(source, Source)
@@ -339,7 +368,11 @@ class Worker:
         if isinstance(leaf, BlocksLeaf) and isinstance(ref, BlockRef):
             return self.store.get_table(ref.key).lazy()
         if isinstance(leaf, ExchangeLeaf | DriverLeaf) and isinstance(ref, PartitionRun):
-            return action.exchanges[leaf.edge].extract(range(ref.start, ref.stop)).lazy()
+            if keep is None:
+                return action.exchanges[leaf.edge].extract(range(ref.start, ref.stop)).lazy()
+            df = action.exchanges[leaf.edge].extract(range(ref.start, ref.stop), keep(leaf.edge))
+            check_piece(df, action.plan.exchanges[leaf.edge].properties, self.store.budget.limit_bytes)
+            return df.lazy()
         assert isinstance(leaf, BroadcastLeaf)
         with self._lock:
             table = action.broadcasts.get(leaf.edge)
@@ -358,7 +391,7 @@ class Worker:
                 action.exchanges[leaf.edge].release(range(ref.start, ref.stop))
 
     def _output(self, action: WorkerAction, stage: Stage, task: TaskSpec, df: pl.DataFrame, trace: OperatorTrace) -> dict[str, Any]:
-        result: dict[str, Any] = {"size_bytes": df.estimated_size()}
+        result: dict[str, Any] = {"rows": df.height, "size_bytes": df.estimated_size()}
         for output in stage.outputs:
             if isinstance(output, ExchangeOutput):
                 trace.name = f"partition for {output.edge}"
@@ -385,22 +418,20 @@ class Worker:
 
     def _store(self, action: WorkerAction, stage: Stage, task: TaskSpec, output: StoreOutput, df: pl.DataFrame) -> dict[str, Any]:
         key = ("cache", output.cache, task.index) if output.cache is not None else ("action", action.id, stage.id, task.index)
-        edges = action.plan.dag.outputs(stage.root.vertex) if hasattr(stage.root, "vertex") else ()
-        to_scratch = any(edge.properties.data_store is DataStore.SCRATCH for edge in edges)
+        readers = action.plan.dag.outputs(stage.root.vertex) if hasattr(stage.root, "vertex") else ()
+        to_scratch = any(reader.properties.data_store is DataStore.SCRATCH for reader in readers)
         self.store.put_table(key, df, "cache" if output.cache is not None else "blocks", to_scratch)
-        result: dict[str, Any] = {"block": key}
-        if output.statistic == "none" or output.edge is None:
-            return result
-        properties = action.plan.exchanges[output.edge].properties
-        if output.statistic == "sample":
-            expressions = tuple(k.expression for k in properties.order)
-            keys = sort_key_table(df, expressions)
-            result["sample"] = sample_keys(keys, keys.columns, SAMPLE_ROWS, task.index << TASK_POSITION_BITS, task.index)
-        elif output.statistic == "histogram" and properties.pattern is Pattern.HASH_SHUFFLE:
-            partitions = action.plan.exchanges[output.edge].partitions
-            ids = make_partitioner(properties, partitions).partition_ids(df, 0)
-            result["histogram"] = np.bincount(ids, minlength=partitions) * max(1, df.estimated_size() // max(df.height, 1))
-        return result
+        samples, histograms = {}, {}
+        for edge, statistic in output.statistics:
+            properties = action.plan.exchanges[edge].properties
+            if statistic == "sample":
+                keys = sort_key_table(df, tuple(k.expression for k in properties.order))
+                samples[edge] = sample_keys(keys, keys.columns, SAMPLE_ROWS, task.index << TASK_POSITION_BITS, task.index)
+            else:
+                partitions = action.plan.exchanges[edge].partitions
+                ids = make_partitioner(properties, partitions).partition_ids(df, 0)
+                histograms[edge] = np.bincount(ids, minlength=partitions) * max(1, df.estimated_size() // max(df.height, 1))
+        return {"block": key, "samples": samples, "histograms": histograms}
 
 
 def _stats(stats: ExchangeStats) -> dict[str, float]:

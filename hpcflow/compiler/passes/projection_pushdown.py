@@ -29,6 +29,8 @@ def push_projections(dag: Dag, context: CompileContext) -> Dag:
     vertices: dict[int, Vertex] = {}
     edges: list[Edge] = []
     extra: list[Vertex] = []
+    readable: dict[int, Vertex] = {}
+    """Vertex -> what its readers read: itself, or the select that puts its columns back in order."""
     changed = False
     for vertex in dag.topological():
         new = _narrow(vertex, needed[vertex.id])
@@ -36,7 +38,7 @@ def push_projections(dag: Dag, context: CompileContext) -> Dag:
         changed = changed or new is not vertex.operator
         incoming: list[pl.Schema] = []
         for edge in inputs:
-            source = vertices[edge.source]
+            source = readable[edge.source]
             wanted = _wanted(dag, edge, needed)
             columns = tuple(name for name in source.schema if name in wanted)
             narrow_here = edge.properties.pattern.moves_rows or isinstance(new, Concat)
@@ -47,12 +49,20 @@ def push_projections(dag: Dag, context: CompileContext) -> Dag:
                 incoming.append(select.schema)
                 changed = True
             else:
-                edges.append(edge)
+                edges.append(edge if source.id == edge.source else replace(edge, source=source.id))
                 incoming.append(source.schema)
         schema = new.output_schema(tuple(incoming)) if inputs else new.schema if isinstance(new, Source) else vertex.schema
         if isinstance(new, Align):
             new, schema = _narrow_align(new, needed[vertex.id])
-        vertices[vertex.id] = vertex if new is vertex.operator and schema == vertex.schema else replace(vertex, operator=new, schema=schema)
+        narrowed = vertex if new is vertex.operator and schema == vertex.schema else replace(vertex, operator=new, schema=schema)
+        vertices[vertex.id] = readable[vertex.id] = narrowed
+        order = [name for name in vertex.schema if name in schema]
+        if order != list(schema):  # a column that is replaced was not read: it is now made anew, at the end
+            select = Vertex(Select(tuple(pl.col(c) for c in order)), pl.Schema({c: schema[c] for c in order}))
+            extra.append(select)
+            edges.append(Edge(vertex.id, select.id, 0, EdgeProperties()))
+            readable[vertex.id] = select
+            changed = True
     return Dag.of([*vertices.values(), *extra], edges) if changed else dag
 
 
