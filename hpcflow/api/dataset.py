@@ -30,6 +30,7 @@ from hpcflow.ir.operators.map_batches import FlatMap, Format, MapBatches, from_f
 from hpcflow.ir.operators.positions import WithRowIndex, WithSampleHash
 from hpcflow.ir.operators.reshape import Cast, Explode, FillNull, Rename
 from hpcflow.ir.operators.select import Select
+from hpcflow.ir.operators.sink import Sink
 from hpcflow.ir.operators.sort import Slice, SlicePositions, Sort, TopK
 from hpcflow.ir.operators.unique import Unique
 from hpcflow.ir.operators.write_csv import WriteCsv
@@ -391,7 +392,9 @@ class Dataset:
         """One Arrow IPC file a task in directory `path`, all or none."""
         self._write(WriteIpc.to(path, self.schema, mode=mode, **options), "write_ipc")
 
-    def _write(self, sink: Operator, name: str) -> None:
+    def _write(self, sink: Sink, name: str) -> None:
+        if sink.is_skipped:  # mode "ignore", and something is there
+            return
         self._session._run_end(self._then(sink), name)
 
     def foreach_partition(self, function: Callable[[Any], Any], *, format: Format = "polars") -> None:

@@ -21,7 +21,7 @@ class KeyHashPartitioner:
 
     def partition_ids(self, df: pl.DataFrame, position_start: int) -> np.ndarray[Any, Any]:
         """uint32[n]"""
-        return hash_partition_ids(_key_table(df, self.keys), self.partitions)
+        return hash_partition_ids(key_table(df, self.keys), self.partitions)
 
 
 class OrderPartitioner:
@@ -59,7 +59,7 @@ def make_partitioner(properties: EdgeProperties, partitions: int, splitters: Any
 
 def sort_key_table(df: pl.DataFrame, expressions: tuple[pl.Expr, ...]) -> pl.DataFrame:
     """Sort keys as columns "0", "1", ...; types that do not compare bytewise or numerically are replaced by ones that do and sort alike."""
-    table = _key_table(df, expressions)
+    table = key_table(df, expressions)
     changes = []
     for name, dtype in table.schema.items():
         if isinstance(dtype, pl.Categorical):
@@ -69,7 +69,8 @@ def sort_key_table(df: pl.DataFrame, expressions: tuple[pl.Expr, ...]) -> pl.Dat
     return table.with_columns(changes) if changes else table
 
 
-def _key_table(df: pl.DataFrame, expressions: tuple[pl.Expr, ...]) -> pl.DataFrame:
+def key_table(df: pl.DataFrame, expressions: tuple[pl.Expr, ...]) -> pl.DataFrame:
+    """Key expressions as columns "0", "1", ..."""
     names = [e.meta.output_name() for e in expressions]
     if all(e.meta.is_column() for e in expressions) and len(set(names)) == len(names):
         return (

@@ -186,8 +186,8 @@ class Inbox:
                         size_bytes[partition] += facts.plain_bytes * count // facts.rows
         return {partition: (rows[partition], size_bytes[partition]) for partition in rows}
 
-    def extract(self, partitions: Sequence[int]) -> pl.DataFrame:
-        """The rows of these owned partitions; zero copy."""
+    def extract(self, partitions: Sequence[int], keep: Callable[[pl.DataFrame], pl.DataFrame] | None = None) -> pl.DataFrame:
+        """The rows of these owned partitions; zero copy without `keep`, which sees the rows of one frame at a time."""
         spec = self._completed()
         wanted = self._owned(spec, partitions)
         if wanted & self._released:
@@ -202,9 +202,10 @@ class Inbox:
             buffer = self._plain(frame)
             counts = _partition_rows(frame.facts)
             if len(present) == sum(1 for count in counts if count):
-                tables.append(unpack_frame(buffer, spec.schema))
+                found = [unpack_frame(buffer, spec.schema)]
             else:
-                tables.extend(unpack_frame(buffer, spec.schema, partition=partition) for partition in sorted(present))
+                found = [unpack_frame(buffer, spec.schema, partition=partition) for partition in sorted(present)]
+            tables += found if keep is None else map(keep, found)
         return pl.concat(tables, rechunk=False) if tables else pl.DataFrame(schema=spec.schema)
 
     def release(self, partitions: Iterable[int]) -> None:

@@ -23,6 +23,8 @@ class TaskInfo:
     """Number of the task within its stage; the order of a dataset's rows is (task index, row)."""
     position_start: int | None = None
     """Global position of the first row of the stage's stored input; None unless the operator asked with `needs_positions`."""
+    row_start: int = 0
+    """Rows that the task has put out before: not 0 where it works on its partition piece by piece."""
     rank: int = 0
     worker: int = 0
     total_rows: int | None = None

@@ -67,7 +67,7 @@ class WithOrigin(Operator):
     name = "with_origin"
 
     def apply(self, inputs: tuple[pl.LazyFrame, ...], task: TaskInfo) -> pl.LazyFrame:
-        return inputs[0].with_columns(pl.int_range(pl.len(), dtype=pl.Int64).add(task.index << 40).alias(self.column))
+        return inputs[0].with_columns(pl.int_range(pl.len(), dtype=pl.Int64).add((task.index << 40) + task.row_start).alias(self.column))
 
 
 @dataclass(frozen=True, eq=False)
