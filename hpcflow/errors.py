@@ -1,6 +1,7 @@
 """Every error a user can see, one class per kind of reader.
 
-Invariant: whatever hpcflow raises on purpose derives from `HpcflowError`, says in its message what happened and what to do next, and survives pickling (errors
+Invariant: whatever hpcflow raises on purpose derives from `HpcflowError`, says in its message what happened and what to do next, and survives
+pickling (errors
 travel from workers to the driver).
 """
 

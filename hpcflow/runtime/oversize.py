@@ -2,8 +2,10 @@
 
     partition p (4 GB, target 1 GB)  ->  pieces 0..3, each read, evaluated and sent on before the next is read
 
-A piece of a hash shuffle has the rows whose keys, hashed with another seed, fall to it, on all inputs alike, so equal keys stay together. A piece of a range
-shuffle is a range of the partition's own order, and pieces follow each other in that order. What cannot be cut (one key) stays whole; when that alone is over
+A piece of a hash shuffle has the rows whose keys, hashed with another seed, fall to it, on all inputs alike, so equal keys stay together. A piece
+of a range
+shuffle is a range of the partition's own order, and pieces follow each other in that order. What cannot be cut (one key) stays whole; when that
+alone is over
 the worker's budget, the task fails and names the key.
 """
 
@@ -25,7 +27,8 @@ from hpcflow.shuffle.partitioners import choose_splitters, sample_keys
 from hpcflow.shuffle.splitters import Sample
 
 PEAK_FACTOR = 5
-"""Memory that a blocking operator takes beyond its input, in units of the input (measured: join 3.4-4.7, group-by 1.9-4.5, unique 4.6, sort 2-2.8)."""
+"""Memory that a blocking operator takes beyond its input, in units of the input (measured: join 3.4-4.7, group-by 1.9-4.5, unique 4.6, sort
+2-2.8)."""
 PIECE_SEED = 0x9E3779B9
 """Any seed but the shuffle's: rows of one partition have alike hashes under that one."""
 _SAMPLES_PER_FRAME = 64
@@ -75,7 +78,8 @@ def check_piece(df: pl.DataFrame, properties: EdgeProperties, budget_bytes: int)
     if keys.n_unique() == 1:
         key = ", ".join(f"{e.meta.output_name()}={value!r}" for e, value in zip(properties.keys, keys.row(0), strict=True))
         raise OutOfBudgetError(
-            f"the {df.height:,} rows of the one key {key} take {df.estimated_size():,} bytes, more than the worker's memory_budget of {budget_bytes:,}; "
+            f"the {df.height:,} rows of the one key {key} take {df.estimated_size():,} bytes, more than the worker's memory_budget of "
+            f"{budget_bytes:,}; "
             f"filter that key, add a column to the keys, or give workers more memory"
         )
 

@@ -343,7 +343,8 @@ class Worker:
             return evaluate(action.plan, stage, task, info, lambda leaf, ref: self._read(action, leaf, ref, keep), trace).collect()
 
     def _evaluate_pieces(self, action: WorkerAction, stage: Stage, task: TaskSpec, trace: OperatorTrace, pieces: Pieces) -> dict[str, Any]:
-        """The task on one piece of its partitions after the other; what goes into an exchange leaves with its piece, what is stored or written is put together."""
+        """The task on one piece of its partitions after the other; what goes into an exchange leaves with its piece, what is stored or written is
+        put together."""
         rows = size_bytes = 0
         kept: list[pl.DataFrame] = []
         exchange_only = all(isinstance(output, ExchangeOutput) for output in stage.outputs)
