@@ -131,6 +131,13 @@ class Engine:
         self._active = active
         self._wake()
 
+    def cpu_seconds(self) -> float:
+        """CPU time of the engine thread so far; 0 when it has ended and where the system does not say."""
+        thread = self._thread
+        if not thread.is_alive() or thread.ident is None or not hasattr(time, "pthread_getcpuclockid"):
+            return 0.0
+        return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+
     def stop(self, timeout_s: float = 30.0) -> None:
         """Send what is queued, wait until every rank has stopped, and close the `Comm`; to be called on every rank.
 

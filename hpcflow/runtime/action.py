@@ -19,7 +19,7 @@ import cloudpickle
 import numpy as np
 import polars as pl
 
-from hpcflow.errors import HpcflowError, StepTimeoutError, TaskError, UnpicklableError, WorkerLostError
+from hpcflow.errors import HpcflowError, StepTimeoutError, UnpicklableError, WorkerLostError
 from hpcflow.events import records
 from hpcflow.ir.operators.sink import Sink
 from hpcflow.ir.operators.source import Source, Split, SplitHint
@@ -38,14 +38,24 @@ from hpcflow.plan.physical import (
 )
 from hpcflow.runtime import messages as m
 from hpcflow.runtime import scheduler
+from hpcflow.runtime.failures import error_of, worker_error
 from hpcflow.runtime.states import StageState, check_transition
 from hpcflow.runtime.task_making import KnownInputs, PlannedTask, StoredBlock, make_tasks
+from hpcflow.runtime.vitals import heartbeat_interval_s
 from hpcflow.shuffle.exchange import Exchange, ExchangeSpec
 
 if TYPE_CHECKING:
     from hpcflow.runtime.master import Master
 
 END_TIMEOUT_S = 60.0
+"""For running tasks of an action to return after its failure; what they do cannot be interrupted."""
+HASTY_END_TIMEOUT_S = 2.5
+"""The same after Ctrl-C, SIGTERM and when a task is stuck."""
+
+
+def _patience_s(error: BaseException) -> float:
+    hasty = isinstance(error, KeyboardInterrupt | SystemExit | StepTimeoutError)
+    return HASTY_END_TIMEOUT_S if hasty else END_TIMEOUT_S
 
 
 @dataclass
@@ -138,6 +148,7 @@ class ActionRun:
         self._splits: dict[int, tuple[Split, ...]] = {}
         self._ended: dict[int, m.ActionEnded] = {}
         self._committed = False
+        self._activity: dict[int, int] = {}
         self._slots = 1 if master.config.threads is None else master.config.threads
 
     # -- the life of the action ---------------------------------------------------------------------------------------------------------------------
@@ -174,23 +185,29 @@ class ActionRun:
         return ActionResult(tables, rows, self._reports(), {e: run.done for e, run in self.exchanges.items()}, seconds, peaks)
 
     def _next_message(self) -> Any:
+        """The next message that changes something. Raises StepTimeoutError when nothing has got on for `step_timeout_s`, see `vitals`."""
         limit = self.master.config.step_timeout_s
-        waited = 0.0
+        patience = limit + 3 * heartbeat_interval_s(limit)  # a worker that can still speak reports its stuck task itself, before this
+        since = time.monotonic()
         while True:
             try:
                 message = self.inbox.get(timeout=0.5)
             except queue.Empty:
-                waited += 0.5
-                if self.master.engine.error is not None:
-                    raise WorkerLostError(f"the engine of the master failed: {self.master.engine.error}") from self.master.engine.error
-                if limit and waited >= limit:
-                    raise StepTimeoutError(
-                        f"no task and no exchange of action {self.id} made progress for {limit:.0f} s (option step_timeout_s); {self._waiting_for()}"
-                    ) from None
-                continue
-            if isinstance(message, BaseException):
+                message = None
+            if isinstance(message, m.Heartbeat):
+                if self._activity.get(message.rank) != message.activity:
+                    self._activity[message.rank] = message.activity
+                    since = time.monotonic()
+            elif isinstance(message, BaseException):
                 raise message
-            return message
+            elif message is not None:
+                return message
+            if self.master.engine.error is not None:
+                raise WorkerLostError(f"the engine of the master failed: {self.master.engine.error}") from self.master.engine.error
+            if limit and time.monotonic() - since >= patience:
+                what = f"no task and no exchange of action {self.id} made progress for {limit:.3g} s (option step_timeout_s); {self._waiting_for()}"
+                self.master.broadcast(m.DumpStacks(what))
+                raise StepTimeoutError(what)
 
     def _waiting_for(self) -> str:
         parts = []
@@ -217,7 +234,9 @@ class ActionRun:
         elif isinstance(message, m.TaskFailed):
             raise self._task_error(message)
         elif isinstance(message, m.WorkerFailed):
-            raise message.error or HpcflowError(f"rank {message.rank} on {message.host}: {message.message}\n{message.remote_traceback}")
+            raise worker_error(message)
+        elif isinstance(message, m.TaskStalled):
+            raise self._stalled(message)
         elif isinstance(message, m.ActionEnded):
             self._ended[message.rank] = message
 
@@ -414,15 +433,16 @@ class ActionRun:
                 message=message.message[:2000],
             )
         )
-        return TaskError(
-            message.message,
-            rank=message.rank,
-            host=message.host,
-            stage=f"{message.stage} ({run.stage.label})",
-            task=message.index,
-            operator=message.operator,
-            remote_traceback=message.remote_traceback,
-        ).with_cause(message.error)
+        return error_of(message, f"{message.stage} ({run.stage.label})")
+
+    def _stalled(self, message: m.TaskStalled) -> StepTimeoutError:
+        label = self.stages[message.stage].stage.label
+        error = StepTimeoutError(
+            f"task {message.index} of stage {message.stage} ({label}) made no progress for {self.master.config.step_timeout_s:.3g} s on rank "
+            f"{message.rank} on {message.host}: no CPU time, no bytes read, written or sent. If what it waits for takes so long, raise step_timeout_s"
+        )
+        error.add_note(message.stacks)
+        return error
 
     # -- exchanges ----------------------------------------------------------------------------------------------------------------------------------
 
@@ -590,47 +610,57 @@ class ActionRun:
                     self.master.caches[output.cache] = self._stored(run)
 
     def _abort(self, error: BaseException) -> None:
+        """Let go of everything everywhere; never raises, so that `error` is what the user sees."""
         for run in self.stages.values():
             if run.state is not StageState.DONE:
                 run.move(StageState.ABORTED)
         for exchange in self.exchanges.values():
             if exchange.local is not None:
                 self.master.exchanges.abort(exchange.spec.step, str(error))
-        if not isinstance(error, WorkerLostError) and self.master.engine.error is None:
-            self._end(m.AbortAction(self.id, f"{type(error).__name__}: {str(error)[:500]}"))
-        for run in self.stages.values():
-            for output in run.stage.outputs:
-                if (
-                    isinstance(output, StoreOutput)
-                    and output.cache is not None
-                    and output.cache not in self.master.caches
-                    and self.master.engine.error is None
-                ):
-                    self.master.broadcast(m.DropBlocks(("cache", output.cache)))
+        try:
+            if self.master.lost is None and self.master.engine.error is None:
+                self._end(m.AbortAction(self.id, f"{type(error).__name__}: {str(error)[:500]}"), _patience_s(error))
+                for key in self._filled_caches():
+                    self.master.broadcast(m.DropBlocks(("cache", key)))
+        except BaseException as second:  # a second Ctrl-C, a worker that does not answer
+            if self.master.lost is None:
+                self.master.lose(second if isinstance(second, WorkerLostError) else WorkerLostError(f"the end of action {self.id} was interrupted"))
+            error.add_note(f"then: {second}" if isinstance(second, WorkerLostError) else f"then: {type(second).__name__}")
         if not self._committed:
             for sink in self._sinks():
-                sink.abort(())
+                try:
+                    sink.abort(())
+                except Exception as second:
+                    error.add_note(f"removing what {sink.name} had written failed: {second}")
 
-    def _end(self, message: Any) -> None:
-        """Tell the workers to let go, and wait until they have."""
+    def _filled_caches(self) -> list[str]:
+        """Datasets that this action was to cache and that are not registered."""
+        outputs = [output for run in self.stages.values() for output in run.stage.outputs]
+        return [o.cache for o in outputs if isinstance(o, StoreOutput) and o.cache is not None and o.cache not in self.master.caches]
+
+    def _end(self, message: Any, patience_s: float = END_TIMEOUT_S) -> None:
+        """Tell the workers to let go, and wait until they have. WorkerLostError when one does not within `patience_s`; the session is lost then."""
         for exchange in list(self.exchanges):
             self._close_local(exchange)
         self.master.broadcast(message)
-        deadline = time.monotonic() + END_TIMEOUT_S
+        deadline = time.monotonic() + patience_s
         while len(self._ended) < len(self.master.worker_ranks):
             try:
                 answer = self.inbox.get(timeout=max(0.0, min(0.5, deadline - time.monotonic())))
             except queue.Empty:
-                if time.monotonic() >= deadline or self.master.engine.error is not None:
-                    missing = sorted(set(self.master.worker_ranks) - set(self._ended))
-                    lost = WorkerLostError(f"ranks {missing} did not let go of action {self.id} within {END_TIMEOUT_S:.0f} s")
-                    self.master.lose(lost)
-                    raise lost from None
-                continue
+                answer = None
             if isinstance(answer, m.ActionEnded):
                 self._ended[answer.rank] = answer
             elif isinstance(answer, WorkerLostError):
                 raise answer
+            elif time.monotonic() >= deadline or self.master.engine.error is not None:
+                missing = sorted(set(self.master.worker_ranks) - set(self._ended))
+                lost = WorkerLostError(
+                    f"ranks {missing} still run tasks of action {self.id} after {patience_s:.0f} s, and nothing can end a running function: "
+                    "start a new session (a new program under MPI)"
+                )
+                self.master.lose(lost)
+                raise lost
 
     def _reports(self) -> tuple[StageReport, ...]:
         reports = []

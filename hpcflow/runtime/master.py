@@ -21,7 +21,7 @@ from hpcflow.events.log import EventLog
 from hpcflow.native import ArenaPool
 from hpcflow.plan.physical import PhysicalPlan
 from hpcflow.runtime.action import ActionResult, ActionRun
-from hpcflow.runtime.messages import TO_MASTER, TO_WORKER, DropBlocks, Hello, Shutdown, WorkerEvent, decode, encode, own_versions
+from hpcflow.runtime.messages import TO_MASTER, TO_WORKER, DropBlocks, Heartbeat, Hello, Shutdown, WorkerEvent, decode, encode, own_versions
 from hpcflow.runtime.task_making import StoredBlock
 from hpcflow.shuffle.exchange import ExchangeService
 
@@ -122,6 +122,9 @@ class Master:
         message = decode(buffer)
         if isinstance(message, Hello):
             self._arrivals.put(message)
+        elif isinstance(message, Heartbeat):
+            for running in list(self._running.values()):
+                running.inbox.put(message)
         elif isinstance(message, WorkerEvent):
             self.events.emit(replace(message.event, rank=message.rank))
         elif (action := self._running.get(message.action)) is not None:

@@ -100,6 +100,13 @@ class EndAction:
 
 
 @dataclass(frozen=True)
+class DumpStacks:
+    """Write the stacks of all threads to stderr."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Shutdown:
     """The driver is done; leave `serve`."""
 
@@ -153,7 +160,7 @@ class TasksDone:
 
 @dataclass(frozen=True)
 class TaskFailed:
-    """A task that raised. `error` is an HpcflowError or None; the texts are always there."""
+    """A task that raised. `error` is the pickled exception or None; the texts are always there."""
 
     action: int
     rank: int
@@ -163,7 +170,7 @@ class TaskFailed:
     operator: str
     message: str
     remote_traceback: str
-    error: BaseException | None = None
+    error: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -175,7 +182,27 @@ class WorkerFailed:
     host: str
     message: str
     remote_traceback: str
-    error: BaseException | None = None
+    error: bytes | None = None
+
+
+@dataclass(frozen=True)
+class TaskStalled:
+    """A task that runs in a process that no longer gets on; `stacks` are those of its threads."""
+
+    action: int
+    rank: int
+    host: str
+    stage: int
+    index: int
+    stacks: str
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """A worker with actions lives. `activity` changes from one to the next when its process has got on meanwhile."""
+
+    rank: int
+    activity: int
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import polars as pl
 
 from hpcflow.ir.properties import EdgeProperties, Pattern
 from hpcflow.native import hash_partition_ids, range_partition_ids
+from hpcflow.plan.physical import PhysicalPlan
 from hpcflow.shuffle.partitioners import NumbaPartitioner, Partitioner, RoundRobinPartitioner, SinglePartitioner, UserPartitioner
 
 
@@ -55,6 +56,12 @@ def make_partitioner(properties: EdgeProperties, partitions: int, splitters: Any
             return NumbaPartitioner(properties.function, properties.columns, partitions)
         return UserPartitioner(properties.function, partitions)
     return SinglePartitioner()
+
+
+def partitioner_name(plan: PhysicalPlan, edge: str) -> str:
+    """How an error calls the cutting of rows for an edge: by the operator that asked for it."""
+    target = next((str(plan.dag.vertices[e.target]) for e in plan.dag.edges if f"e{e.source}-{e.target}.{e.index}" == edge), edge)
+    return f"partitioner of {target}"
 
 
 def sort_key_table(df: pl.DataFrame, expressions: tuple[pl.Expr, ...]) -> pl.DataFrame:

@@ -6,13 +6,13 @@ Invariant: `evaluate` only reads; where rows come from is behind `read(leaf, ref
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
 from hpcflow.ir.operators.base import TaskInfo
 from hpcflow.ir.operators.concat import Concat
-from hpcflow.plan.physical import BroadcastLeaf, Leaf, LeafRef, Node, PhysicalPlan, Stage, TaskSpec
+from hpcflow.plan.physical import BroadcastLeaf, DriverLeaf, Leaf, LeafRef, Node, PhysicalPlan, SourceLeaf, Stage, TaskSpec
 
 
 @dataclass
@@ -20,6 +20,8 @@ class OperatorTrace:
     """The operator that is being built or run, for the error message."""
 
     name: str = ""
+    built: list[tuple[str, pl.LazyFrame]] = field(default_factory=list)
+    """Operators whose lazy rows have been built and not been collected for good, inputs first: what a failure of the whole is traced back to."""
 
 
 def evaluate(
@@ -27,12 +29,13 @@ def evaluate(
 ) -> pl.LazyFrame:
     """The rows of one task, lazily."""
     refs = dict(task.reads)
+    trace.built = []
 
     def build(item: Node | Leaf) -> pl.LazyFrame | None:
         if not isinstance(item, Node):
             if item in refs:
-                trace.name = stage.label.split(" > ")[0]
-                return read(item, refs[item])
+                trace.name = str(plan.dag.vertices[item.vertex]) if isinstance(item, SourceLeaf | DriverLeaf) else stage.label.split(" > ")[0]
+                return built(read(item, refs[item]))
             return read(item, None) if isinstance(item, BroadcastLeaf) else None
         inputs = [build(child) for child in item.children]
         vertex = plan.dag.vertices[item.vertex]
@@ -47,7 +50,11 @@ def evaluate(
                 frame if frame is None or isinstance(child, Node) else frame.collect().rechunk().lazy()
                 for frame, child in zip(inputs, item.children, strict=True)
             ]
-        return vertex.operator.apply(tuple(frame for frame in inputs if frame is not None), info)
+        return built(vertex.operator.apply(tuple(frame for frame in inputs if frame is not None), info))
+
+    def built(frame: pl.LazyFrame) -> pl.LazyFrame:
+        trace.built.append((trace.name, frame))
+        return frame
 
     result = build(stage.root)
     if result is None:

@@ -26,6 +26,7 @@ import numpy as np
 import polars as pl
 
 from hpcflow.comm.engine import Engine
+from hpcflow.comm.watchdog import all_stacks, where, write_report
 from hpcflow.config import SessionConfig
 from hpcflow.errors import ActionCancelledError, HpcflowError, SpillError
 from hpcflow.ir.operators.base import TaskInfo
@@ -53,9 +54,11 @@ from hpcflow.plan.physical import (
 from hpcflow.runtime import messages as m
 from hpcflow.runtime.block_store import BlockStore
 from hpcflow.runtime.endings import process_namespace
+from hpcflow.runtime.failures import first_line, pack_error, task_failed
 from hpcflow.runtime.oversize import Keep, Pieces, check_piece, cut_into_pieces, target_bytes
-from hpcflow.runtime.partitioning import make_partitioner, sort_key_table
+from hpcflow.runtime.partitioning import make_partitioner, partitioner_name, sort_key_table
 from hpcflow.runtime.tasks import OperatorTrace, evaluate
+from hpcflow.runtime.vitals import Vitals
 from hpcflow.shuffle.exchange import Exchange, ExchangeService, ExchangeStats
 from hpcflow.shuffle.partitioners import Partitioner, sample_keys
 
@@ -122,10 +125,11 @@ class Worker:
 
     def serve(self) -> None:
         """Say hello, then serve until Shutdown or until the engine fails."""
-        for thread in self._threads:
-            thread.start()
         cores = len(os.sched_getaffinity(0))
         self._send(m.Hello(self.engine.rank, self.host, os.getpid(), m.own_versions(), cores, pl.thread_pool_size(), process_namespace()))
+        self._vitals = vitals = Vitals(self.engine, self.config.step_timeout_s, lambda: bool(self._actions), self._heartbeat, self._stalled)
+        for thread in self._threads:
+            thread.start()
         try:
             while True:
                 try:
@@ -139,13 +143,9 @@ class Worker:
                 try:
                     self._serve_one(message)
                 except BaseException as error:
-                    action = getattr(message, "action", 0)
-                    self._send(
-                        m.WorkerFailed(
-                            action, self.engine.rank, self.host, f"{type(error).__name__}: {error}", traceback.format_exc(), _portable(error)
-                        )
-                    )
+                    self._failed(getattr(message, "action", 0), error)
         finally:
+            vitals.stop()
             with self._ready:
                 self._stopping = True
                 self._ready.notify_all()
@@ -159,7 +159,18 @@ class Worker:
 
     def _spill_failed(self, error: SpillError) -> None:
         for action in list(self._actions):
-            self._send(m.WorkerFailed(action, self.engine.rank, self.host, str(error), "", error))
+            self._failed(action, error)
+
+    def _failed(self, action: int, error: BaseException) -> None:
+        text = "".join(traceback.format_exception(error))
+        self._send(m.WorkerFailed(action, self.engine.rank, self.host, first_line(error), text, pack_error(error)))
+
+    def _heartbeat(self, activity: int) -> None:
+        self._send(m.Heartbeat(self.engine.rank, activity))
+
+    def _stalled(self, name: str, stacks: str) -> None:
+        action, stage, task = (int(word) for word in name.split()[1::2])
+        self._send(m.TaskStalled(action, self.engine.rank, self.host, stage, task, stacks))
 
     def _send(self, message: Any) -> None:
         self.engine.send(self.master_rank, m.TO_MASTER, m.encode(message))
@@ -185,6 +196,8 @@ class Worker:
             self.store.remove_prefix(message.prefix)
         elif isinstance(message, m.AbortAction | m.EndAction):
             self._end(message)
+        elif isinstance(message, m.DumpStacks):
+            write_report(f"hpcflow: {message.reason}; stacks of rank {self.engine.rank} on {where()}:\n{all_stacks()}")
 
     def _load(self, message: m.LoadPlan) -> None:
         if hashlib.sha256(message.blob).hexdigest() != message.sha256:
@@ -251,12 +264,14 @@ class Worker:
             if not action.ending or action.running or self._actions.pop(action.id, None) is None:
                 return
             last = not self._actions
-        for edge in list(action.exchanges):
-            self._close(action, edge)
-        self.store.remove_prefix(("action", action.id))
-        if last:
-            self.engine.set_active(False)
-        self._send(m.ActionEnded(action.id, self.engine.rank, self.store.budget.high_water_bytes))
+        try:
+            for edge in list(action.exchanges):
+                self._close(action, edge)
+            self.store.remove_prefix(("action", action.id))
+            if last:
+                self.engine.set_active(False)
+        finally:
+            self._send(m.ActionEnded(action.id, self.engine.rank, self.store.budget.high_water_bytes))
 
     # -- tasks --------------------------------------------------------------------------------------------------------------------------------------
 
@@ -292,15 +307,11 @@ class Worker:
         stage = action.stages[task.stage]
         trace = OperatorTrace()
         try:
-            result = self._evaluate(action, stage, task, trace)
+            with self._vitals.task(f"action {action.id} stage {stage.id} task {task.index}"):
+                result = self._evaluate(action, stage, task, trace)
         except BaseException as error:
             if action.cancelled is None and not isinstance(error, ActionCancelledError):
-                text = f"{type(error).__name__}: {error}"
-                self._send(
-                    m.TaskFailed(
-                        action.id, self.engine.rank, self.host, stage.id, task.index, trace.name, text, traceback.format_exc(), _portable(error)
-                    )
-                )
+                self._send(task_failed(action.id, self.engine.rank, self.host, action.plan, task, trace, error))
             return
         with self._lock:
             action.done.append(result)
@@ -340,7 +351,9 @@ class Worker:
     ) -> pl.DataFrame:
         info = TaskInfo(task.index, task.position_start, row_start, self.engine.rank, self.number, task.total_rows)
         with self._polars:
-            return evaluate(action.plan, stage, task, info, lambda leaf, ref: self._read(action, leaf, ref, keep), trace).collect()
+            df = evaluate(action.plan, stage, task, info, lambda leaf, ref: self._read(action, leaf, ref, keep), trace).collect()
+        trace.built = []
+        return df
 
     def _evaluate_pieces(self, action: WorkerAction, stage: Stage, task: TaskSpec, trace: OperatorTrace, pieces: Pieces) -> dict[str, Any]:
         """The task on one piece of its partitions after the other; what goes into an exchange leaves with its piece, what is stored or written is
@@ -395,14 +408,14 @@ class Worker:
         result: dict[str, Any] = {"rows": df.height, "size_bytes": df.estimated_size()}
         for output in stage.outputs:
             if isinstance(output, ExchangeOutput):
-                trace.name = f"partition for {output.edge}"
+                trace.name = partitioner_name(action.plan, output.edge)
                 self._insert(action, output.edge, task, df)
             elif isinstance(output, StoreOutput):
                 result |= self._store(action, stage, task, output, df)
             elif isinstance(output, SinkOutput):
                 sink = action.plan.operator(output.vertex)
                 assert isinstance(sink, Sink)
-                trace.name = sink.name
+                trace.name = str(action.plan.dag.vertices[output.vertex])
                 part = sink.write(df, task.index, task.attempt)
                 result["sink_parts"] = (*result.get("sink_parts", ()), part)
         return result
@@ -439,14 +452,3 @@ def _stats(stats: ExchangeStats) -> dict[str, float]:
     """The figures that go into the event log."""
     left_out = ("rows_by_destination", "waiting_s")
     return {name: value for name, value in dataclasses.asdict(stats).items() if name not in left_out}
-
-
-def _portable(error: BaseException) -> BaseException | None:
-    """The error itself where it can travel, else None (its text travels anyway)."""
-    import pickle
-
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return None
-    return error
