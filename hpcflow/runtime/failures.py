@@ -21,7 +21,7 @@ from hpcflow.runtime import messages as m
 from hpcflow.runtime.tasks import OperatorTrace
 
 _LAZY_FAILURES = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
-"""What collecting a chain may raise on behalf of another operator than the one that collects; functions inside of expressions come as ComputeError."""
+"""What collecting a chain may raise on behalf of another operator than the one that collects; functions in expressions come as ComputeError."""
 
 
 def task_failed(action: int, rank: int, host: str, plan: PhysicalPlan, task: TaskSpec, trace: OperatorTrace, error: BaseException) -> m.TaskFailed:
