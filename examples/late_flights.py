@@ -51,7 +51,7 @@ def main() -> None:
         )
         print(late.explain())
         print(late.collect())
-        late.write_parquet(str(data / "late"))
+        late.write_parquet(str(data / "late"), mode="overwrite")  # without a mode, files that are there already are an error
         print(f"written by the workers: {', '.join(sorted(path.name for path in (data / 'late').iterdir()))}")
 
 
