@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import IO, NoReturn
 
+_exit = os._exit  # kept: a worker replaces it, so that user functions do not use it unseen
 EXIT_FAILURE = 70
 """Exit status of a rank that ends itself after an error (EX_SOFTWARE)."""
 
@@ -136,7 +137,7 @@ def end_process(exit_code: int = EXIT_FAILURE) -> NoReturn:
         with contextlib.suppress(Exception):
             if stream is not None:
                 stream.flush()
-    os._exit(exit_code if exit_code != 0 else EXIT_FAILURE)
+    _exit(exit_code if exit_code != 0 else EXIT_FAILURE)
 
 
 def leave_process(exit_code: int = 0) -> NoReturn:
@@ -149,7 +150,7 @@ def leave_process(exit_code: int = 0) -> NoReturn:
         with contextlib.suppress(Exception):
             stream.flush()
     ctypes.PyDLL(None).exit(exit_code)
-    os._exit(exit_code)  # not reached
+    _exit(exit_code)  # not reached
 
 
 def abort_process(report: str, exit_code: int = EXIT_FAILURE) -> NoReturn:

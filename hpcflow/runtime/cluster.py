@@ -186,7 +186,7 @@ class _Process:
         if self._watch is not None:
             self._watch.stop()
         if self.lost or self.engine.error is not None or (self.session is not None and self.session.lost is not None):
-            end_process(EXIT_FAILURE)
+            end_process(endings.failure_status())
         for rank in range(1, self.engine.size):
             self.engine.send(rank, TO_WORKER, encode(Goodbye()))
         self.engine.stop(STOP_TIMEOUT_S if error is None else FAILED_STOP_TIMEOUT_S)
@@ -270,6 +270,7 @@ def serve_process(process: _Process) -> NoReturn:
     """The life of a worker process: serve session after session, then end without running the rest of the user's program."""
     install_excepthooks()
     endings.ignore_interrupts()
+    endings.report_exits(process.engine.rank)
     serve_sessions(process.engine, process.pool, watch_driver=True)
     process.engine.stop(STOP_TIMEOUT_S)
     leave_process()

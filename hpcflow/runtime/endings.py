@@ -12,11 +12,16 @@ import select
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from types import FrameType
+from typing import NoReturn
+
+from hpcflow.comm.watchdog import EXIT_FAILURE, where, write_report
 
 TERMINATED = 128 + signal.SIGTERM
 INTERRUPTED = 128 + signal.SIGINT
+_terminated = threading.Event()
 
 
 def ignore_interrupts() -> None:
@@ -35,6 +40,8 @@ def terminate_in_order(is_ending: Callable[[], bool]) -> None:
 
     def on_terminate(number: int, frame: FrameType | None) -> None:
         if not is_ending():
+            _terminated.set()
+            write_report(f"hpcflow: {where()} was told to end (SIGTERM); all ranks end")
             raise SystemExit(TERMINATED)
 
     signal.signal(signal.SIGTERM, on_terminate)
@@ -43,6 +50,27 @@ def terminate_in_order(is_ending: Callable[[], bool]) -> None:
 def uncaught() -> BaseException | None:
     """The exception that ended the program, seen from an exit handler; None after an ordinary end and after `sys.exit`."""
     return getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+
+
+def failure_status() -> int:
+    """Exit status of a driver that cannot end in order: says Ctrl-C and SIGTERM as shells do."""
+    if _terminated.is_set():
+        return TERMINATED
+    return INTERRUPTED if isinstance(uncaught(), KeyboardInterrupt) else EXIT_FAILURE
+
+
+def report_exits(rank: int) -> None:
+    """On a worker: `os._exit` by a user function says so, and its status is not 0 (mpirun takes 0 for a good end, whatever the others come to)."""
+    leave, pid = os._exit, os.getpid()
+
+    def exit_of_user(status: int) -> NoReturn:
+        if os.getpid() == pid:  # not in a forked child, which may leave as it likes
+            place = "".join(traceback.format_stack(sys._getframe(1), limit=3))
+            write_report(f"hpcflow: os._exit({status}) was called on rank {rank} on {where()}; all ranks end\n{place}")
+            status = status or EXIT_FAILURE
+        leave(status)
+
+    os._exit = exit_of_user
 
 
 class ProcessWatch:
