@@ -448,6 +448,7 @@ class ActionRun:
 
     def _open(self, plan: ExchangePlan, producer: Stage | None, partitions: int | None = None) -> ExchangeRun:
         ranks = self.master.worker_ranks
+        allowed = self._readers_ranks(plan.edge)
         properties = plan.properties
         splitters = None
         count = partitions or plan.partitions
@@ -456,9 +457,9 @@ class ActionRun:
         elif properties.pattern is Pattern.BROADCAST:
             owners = ranks
         elif properties.pattern is Pattern.GATHER:
-            owners = (ranks[len(self.exchanges) % len(ranks)],)
+            owners = (allowed[len(self.exchanges) % len(allowed)],)
         else:
-            owners = tuple(ranks[w] for w in scheduler.partition_owners(count, len(ranks)))
+            owners = tuple(allowed[w] for w in scheduler.partition_owners(count, len(allowed)))
         if producer is not None and isinstance(producer.root, BlocksLeaf) and producer.root.stage is not None:
             stored = self.stages[producer.root.stage]
             statistic = next((kind for o in stored.stage.outputs if isinstance(o, StoreOutput) for e, kind in o.statistics if e == plan.edge), None)
@@ -467,7 +468,7 @@ class ActionRun:
                 splitters = self._splitters(plan, results, count)
             elif statistic == "histogram" and not self._shares_owners(plan.edge):
                 sizes = np.sum([r.histograms[plan.edge] for r in results] or [np.zeros(count)], axis=0)
-                owners = tuple(ranks[w] for w in scheduler.balanced_owners([int(s) for s in sizes], len(ranks)))
+                owners = tuple(allowed[w] for w in scheduler.balanced_owners([int(s) for s in sizes], len(allowed)))
         with self.master.open_lock:
             spec = ExchangeSpec(
                 step=self.master.next_step(),
@@ -496,6 +497,11 @@ class ActionRun:
             )
         )
         return run
+
+    def _readers_ranks(self, edge: str) -> tuple[int, ...]:
+        """Workers that may run the tasks that read this exchange: its partitions go nowhere else."""
+        reader = next((run for run in self.stages.values() if any(getattr(leaf, "edge", None) == edge for leaf in run.stage.leaves())), None)
+        return self.master.worker_ranks if reader is None else self._allowed(reader)
 
     def _shares_owners(self, edge: str) -> bool:
         """Whether a task reads this exchange together with another, so that both must put partition i in the same place."""

@@ -112,7 +112,7 @@ def _in_step(plan: PhysicalPlan, node: Node, below: list[_Reads]) -> _Reads:
 
 
 def _coalesced(reads: _Reads, known: KnownInputs) -> _Reads:
-    """Adjacent tasks that read small partitions of the same exchanges on the same rank become one."""
+    """Adjacent tasks that read small partitions of the same exchanges on one rank become one; a source has as many splits as were asked for."""
     result: _Reads = []
     group: _Reads = []
 
@@ -127,7 +127,7 @@ def _coalesced(reads: _Reads, known: KnownInputs) -> _Reads:
         group.clear()
 
     for read in reads:
-        if not all(isinstance(ref, PartitionRun) for ref in read[0].values()):
+        if not all(isinstance(ref, PartitionRun) and not isinstance(leaf, DriverLeaf) for leaf, ref in read[0].items()):
             flush()
             result.append(read)
             continue
