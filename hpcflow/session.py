@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import atexit
 import os
+import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -21,9 +23,10 @@ import polars as pl
 
 from hpcflow.api import building
 from hpcflow.api.dataset import GATHER, Dataset
+from hpcflow.comm.watchdog import write_report
 from hpcflow.compiler.policy import CompileContext, PassReport, optimize, resolve
 from hpcflow.config import SessionConfig, load_config
-from hpcflow.errors import ConfigError, HpcflowError
+from hpcflow.errors import ConfigError, HpcflowError, LaunchError
 from hpcflow.events import records
 from hpcflow.events.log import EventLog
 from hpcflow.ir.dag import Dag, Vertex
@@ -32,12 +35,12 @@ from hpcflow.ir.operators.from_memory import FromMemory
 from hpcflow.ir.operators.range import Range
 from hpcflow.ir.operators.read_parquet import ReadParquet
 from hpcflow.ir.operators.source import Source
-from hpcflow.launch.launchers.environment import detect
+from hpcflow.launch.launchers.environment import check_world, detect
 from hpcflow.plan.explain import explain
 from hpcflow.plan.physical import PhysicalPlan
 from hpcflow.plan.stages import split_stages
 from hpcflow.runtime.action import ActionResult
-from hpcflow.runtime.cluster import Cluster, start_in_process, start_mpi
+from hpcflow.runtime.cluster import Cluster, mpi_library, start_in_process, start_mpi
 from hpcflow.runtime.master import Master
 from hpcflow.runtime.progress import watch_progress
 
@@ -96,7 +99,11 @@ class Session:
             "event_log": event_log,
             "config": config,
         }
-        self.config: SessionConfig = load_config(given | options)
+        with _told_by_rank_0():
+            self._open(given | options)
+
+    def _open(self, options: dict[str, Any]) -> None:
+        self.config: SessionConfig = load_config(options)
         if self.config.launch is not None:
             raise ConfigError("Session(launch=...) is not there yet; start the program with mpirun, srun or `hpcflow run`")
         self._policy = resolve(self.config.policy)
@@ -124,6 +131,8 @@ class Session:
             cluster = start_mpi(self.config, self.events)
             if cluster is not None:
                 return cluster
+            if self.config.comm is None:
+                check_world(hint, 1, mpi_library())
         return start_in_process(self.config, self.events)
 
     def _warn_of_oversubscription(self) -> None:
@@ -297,6 +306,19 @@ class Session:
             if error is None:
                 raise
             error.add_note(f"closing the session failed too: {type(second).__name__}: {second}")  # the first failure is the one to report
+
+
+@contextmanager
+def _told_by_rank_0() -> Iterator[None]:
+    """Every rank runs the line that opens the session, and meets the same wrong option or launch: rank 0 raises, the others say one line and end."""
+    try:
+        yield
+    except (ConfigError, LaunchError) as error:
+        hint = detect(os.environ)
+        if hint.rank == 0:
+            raise
+        write_report(f"hpcflow: rank {hint.rank} on {socket.gethostname()} ends: {str(error)[:160]}")
+        raise SystemExit(1) from None
 
 
 __all__ = ["HpcflowError", "Session"]

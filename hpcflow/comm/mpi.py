@@ -180,6 +180,13 @@ def open_mpi(communicator: MPI.Intracomm | None = None) -> MpiComm:
     return MpiComm(module, private, owns_mpi)
 
 
+def finalize() -> None:
+    """Finalize MPI where the program has initialized it and this rank will not come to the program's end. Collective."""
+    module = import_mpi()
+    if module.Is_initialized() and not module.Is_finalized():
+        module.Finalize()
+
+
 def _thread_level(module: Any) -> str:
     provided = module.Query_thread()
     return next(f"MPI_{name}" for name in _LEVELS if getattr(module, name) == provided)

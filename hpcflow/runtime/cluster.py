@@ -9,6 +9,8 @@ Invariant: a process initializes MPI at most once, on its engine thread; a worke
 from __future__ import annotations
 
 import atexit
+import contextlib
+import faulthandler
 import os
 import queue
 import socket
@@ -18,14 +20,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn, TextIO, cast
 
 from hpcflow.comm.base import Comm
 from hpcflow.comm.engine import Engine
 from hpcflow.comm.in_process import open_group
 from hpcflow.comm.watchdog import EXIT_FAILURE, end_process, install_excepthooks, leave_process, write_report
 from hpcflow.config import SessionConfig
-from hpcflow.errors import ConfigError, WorkerLostError
+from hpcflow.errors import ConfigError, StepTimeoutError, WorkerLostError
 from hpcflow.events.log import EventLog
 from hpcflow.native import ArenaPool
 from hpcflow.runtime import endings
@@ -149,7 +151,7 @@ class _Process:
         sys.setswitchinterval(5e-4)
         self.pool = ArenaPool()
         self.engine = Engine(lambda: open_mpi(communicator), allocate=self.pool.acquire)
-        self.engine.start(OPEN_TIMEOUT_S)
+        self._start_once_every_rank_starts_a_session()
         self.sessions = 0
         self.session: Master | None = None
         """Of the open session, on rank 0."""
@@ -158,6 +160,21 @@ class _Process:
         if self.engine.rank == 0 and self.engine.size > 1:
             endings.terminate_in_order(lambda: self.lost)
             atexit.register(self._end_world)
+
+    def _start_once_every_rank_starts_a_session(self) -> None:
+        """MPI_Init waits for all ranks, and mpi4py keeps the GIL meanwhile: nothing but faulthandler's own thread can end a wait that is in vain.
+
+        It prints the stacks, this function's name among them, and exits with status 1.
+        """
+        with contextlib.suppress(Exception):  # a stderr that is no file
+            faulthandler.dump_traceback_later(OPEN_TIMEOUT_S + 1.0, exit=True, file=cast(TextIO, sys.__stderr__))
+        try:
+            self.engine.start(OPEN_TIMEOUT_S)
+        except StepTimeoutError:
+            atexit.register(end_process)  # the engine thread still waits in MPI, and an ordinary end would wait for it
+            raise
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
     @classmethod
     def get(cls, communicator: Any) -> _Process:
@@ -226,6 +243,12 @@ def start_mpi(config: SessionConfig, events: EventLog) -> Cluster | None:
     return cluster
 
 
+def mpi_library() -> str:
+    """What MPI says about itself; empty before `start_mpi`."""
+    process = _Process.instance
+    return "" if process is None else str(getattr(process.engine.comm, "facts").library)  # noqa: B009  # a Comm of open_mpi has facts
+
+
 def _worker_count(ranks: int, config: SessionConfig) -> int:
     return ranks if config.master == "shared" else ranks - 1
 
@@ -268,11 +291,14 @@ def start_on_engine(
 
 def serve_process(process: _Process) -> NoReturn:
     """The life of a worker process: serve session after session, then end without running the rest of the user's program."""
+    from hpcflow.comm.mpi import finalize
+
     install_excepthooks()
     endings.ignore_interrupts()
     endings.report_exits(process.engine.rank)
     serve_sessions(process.engine, process.pool, watch_driver=True)
     process.engine.stop(STOP_TIMEOUT_S)
+    finalize()
     leave_process()
 
 
