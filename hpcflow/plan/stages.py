@@ -1,12 +1,10 @@
 """Cut a Dag into stages.
 
-An edge is *fused* when it is one-to-one, is the only reader of its source, and neither end asks for the rows to be stored. Everything between
-unfused edges is one
-stage. A pull edge (and every range shuffle, whose splitters are known only after its rows) becomes two stages: one stores, one emits.
+Everything between edges that are not fused (hpcflow/ir/fusion.py) is one stage. A pull edge (and every range shuffle, whose splitters are known only
+after its rows) becomes two stages: one stores, one emits.
 
-    scan -> filter -> group_by ~hash, push~> ...           stage 0: scan filter | exchange      stage 1: exchange | group_by
-    scan ~range~> sort                                     stage 0: scan | store + sample       stage 1: blocks | exchange        stage 2: exchange
-    | sort
+    scan -> filter ~hash, push~> group_by        stage 0: scan filter | exchange     stage 1: exchange | group_by
+    scan ~range~> sort                           stage 0: scan | store + sample      stage 1: blocks | exchange       stage 2: exchange | sort
 """
 
 from __future__ import annotations
@@ -16,11 +14,12 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from hpcflow.ir.dag import Dag, Edge, Vertex
-from hpcflow.ir.operators.concat import Cache, Collect, Concat, Keep, ReadCache
+from hpcflow.ir.fusion import is_fused
+from hpcflow.ir.operators.concat import Cache, Collect, Keep, ReadCache
 from hpcflow.ir.operators.from_memory import FromMemory
 from hpcflow.ir.operators.sink import Sink
 from hpcflow.ir.operators.source import Source
-from hpcflow.ir.properties import DataFlow, DataStore, EdgeProperties, Pattern, Persistence, VertexProperties
+from hpcflow.ir.properties import DataFlow, EdgeProperties, Pattern, VertexProperties
 from hpcflow.plan.physical import (
     BlocksLeaf,
     BroadcastLeaf,
@@ -47,19 +46,6 @@ def split_stages(dag: Dag, default_partitions: int) -> PhysicalPlan:
 def edge_name(edge: Edge) -> str:
     """The name of an edge in plans, events and block keys."""
     return f"e{edge.source}-{edge.target}.{edge.index}"
-
-
-def is_fused(dag: Dag, edge: Edge) -> bool:
-    """Whether rows go from the one operator straight to the other within a task."""
-    source, target = dag.vertices[edge.source], dag.vertices[edge.target]
-    return (
-        edge.properties.pattern is Pattern.ONE_TO_ONE
-        and len(dag.outputs(edge.source)) == 1
-        and not isinstance(source.operator, Cache)
-        and not target.operator.needs_positions
-        and edge.properties.data_store is DataStore.MEMORY
-        and edge.properties.persistence is Persistence.DISCARD
-    )
 
 
 @dataclass
@@ -183,5 +169,3 @@ def _stricter(a: VertexProperties, b: VertexProperties) -> VertexProperties:
         placement=placement,
     )
 
-
-__all__ = ["Concat", "edge_name", "is_fused", "split_stages"]

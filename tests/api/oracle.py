@@ -27,7 +27,7 @@ def events(rows: int = 60) -> pl.DataFrame:
             "i": list(numbers),
             "k": [None if n % 11 == 5 else n % 7 for n in numbers],
             "hot": [1 if n % 10 else n for n in numbers],
-            "s": [None if n % 13 == 3 else ("key %d" % (n % 5)) * (1 if n % 2 else 4) for n in numbers],
+            "s": [None if n % 13 == 3 else f"key {n % 5}" * (1 if n % 2 else 4) for n in numbers],
             "v": [None if n % 9 == 4 else math.nan if n % 17 == 6 else -0.0 if n % 6 == 0 else (n * 37 % 101) / 4 for n in numbers],
             "w": [(n * 53) % 97 for n in numbers],
             "b": [None if n % 8 == 7 else n % 3 == 0 for n in numbers],
@@ -73,7 +73,7 @@ def same(got: pl.DataFrame, want: pl.DataFrame, by: Any = None) -> None:
 
 def check_refused_alike(session: Any, chain: Chain, *tables: pl.DataFrame, error: type[BaseException]) -> None:
     """Polars refuses the chain, and hpcflow refuses it with `error` before anything is collected."""
-    with pytest.raises(Exception):  # noqa: B017, PT011  # whatever Polars says
+    with pytest.raises(Exception):  # noqa: B017  # whatever Polars says
         chain(*(table.lazy() for table in tables)).collect()
     datasets = [session.from_polars(table) for table in tables]
     with pytest.raises(error):

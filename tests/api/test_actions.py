@@ -113,7 +113,8 @@ FUNCTIONS = {
 
 @pytest.mark.parametrize("format", FUNCTIONS)
 def test_map_batches_in_every_format(session, format):
-    got = session.from_polars(events()).select("i", "w").map_batches(FUNCTIONS[format], schema={"i": pl.Int64, "w": pl.Float64}, format=format).collect()
+    dataset = session.from_polars(events()).select("i", "w")
+    got = dataset.map_batches(FUNCTIONS[format], schema={"i": pl.Int64, "w": pl.Float64}, format=format).collect()
     same(got, events().select(pl.col("i") * 2, pl.col("w").cast(pl.Float64)))
 
 

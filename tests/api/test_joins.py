@@ -5,7 +5,7 @@ import pytest
 
 import hpcflow as hf
 from hpcflow.testing.tables import table_of_every_type
-from tests.api.oracle import check, check_refused_alike, colours, events
+from tests.api.oracle import check, check_refused_alike, colours, events, same
 
 HOWS = ("inner", "left", "right", "full", "semi", "anti")
 SLIM = ["i", "k", "s", "v"]
@@ -149,3 +149,19 @@ def test_validate_is_checked_over_all_partitions(session):
         chain(events().lazy(), colours().lazy()).collect()
     with pytest.raises(hf.HpcflowError):
         chain(session.from_polars(events()), session.from_polars(colours())).collect()
+
+
+def test_a_join_reads_shared_or_stored_groups(session):
+    """The groups are partitioned like the join wants them, but lie in blocks: their shuffle may not be dropped."""
+    from hpcflow.ir.properties import DataFlow, DataStore
+
+    table, rows = session.from_polars(events()), events()
+    groups, want = table.group_by("hot").agg(n=pl.len()), rows.group_by("hot").agg(n=pl.len())
+    joined = want.filter(pl.col("n") > 0).join(rows, on="hot")
+    shared, again = hf.collect_all([groups.filter(pl.col("n") > 0).join(table, on="hot"), groups])
+    same(shared, joined, by="i")
+    same(again, want, by="hot")
+    stored = groups.filter(pl.col("n") > 0).with_property(data_store=DataStore.SCRATCH)
+    same(stored.join(table, on="hot").collect(), joined, by="i")
+    pulled = table.repartition(by="hot").with_property(data_flow=DataFlow.PULL).join(table.select("hot", j="i"), on="hot")
+    same(pulled.collect(), rows.join(rows.select("hot", j="i"), on="hot"), by=["i", "j"])

@@ -16,7 +16,9 @@ from hpcflow.runtime import messages
 from hpcflow.testing.session import InProcessSession
 
 ROWS = 4000
-TABLE = pl.DataFrame({"i": range(ROWS), "k": [n % 8 for n in range(ROWS)], "hot": [0 if n % 2 else n for n in range(ROWS)], "t": ["same text " * 4] * ROWS})
+TABLE = pl.DataFrame({"i": range(ROWS), "k": [n % 8 for n in range(ROWS)]}).with_columns(
+    hot=pl.when(pl.col("i") % 2 == 1).then(0).otherwise("i"), t=pl.lit("same text " * 4)
+)
 
 
 @pytest.fixture(scope="module")

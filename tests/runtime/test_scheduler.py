@@ -13,7 +13,7 @@ import hpcflow as hf
 from hpcflow.events import records
 from hpcflow.ir.properties import Pattern
 from hpcflow.runtime import scheduler
-from hpcflow.testing.session import InProcessSession, run_session
+from hpcflow.testing.session import run_session
 from tests.api.oracle import same
 
 
@@ -54,7 +54,7 @@ def test_balanced_owners_are_runs_with_the_smallest_largest_load(sizes, workers)
     assert list(owners) == sorted(owners)
     assert max(owners) < workers
     largest = max(sum(s for s, o in zip(sizes, owners, strict=True) if o == w) for w in range(workers))
-    assert largest <= max(max(sizes), -(-sum(sizes) // workers) + max(sizes))
+    assert largest <= max(*sizes, -(-sum(sizes) // workers) + max(sizes))
     if len(sizes) <= workers:
         assert largest == max(sizes)
 

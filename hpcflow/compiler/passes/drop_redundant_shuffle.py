@@ -7,10 +7,11 @@ Only hash partitions count: equal keys may span two range partitions.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from hpcflow.compiler.policy import CompileContext
 from hpcflow.ir.dag import Dag, Edge, Vertex
+from hpcflow.ir.fusion import is_fused
 from hpcflow.ir.operators.base import fingerprint_of
 from hpcflow.ir.operators.concat import Repartition
 from hpcflow.ir.operators.filter import Filter
@@ -19,19 +20,30 @@ from hpcflow.ir.operators.join import Join
 from hpcflow.ir.operators.select import Select
 from hpcflow.ir.operators.unique import Unique
 from hpcflow.ir.operators.with_columns import WindowColumns, WithColumns
-from hpcflow.ir.properties import DataFlow, EdgeProperties, Pattern
+from hpcflow.ir.properties import DataFlow, Pattern
 
 Partitioning = tuple[tuple[object, ...], int | None]
 """Fingerprints of the key expressions, partition count."""
 
 
+@dataclass(frozen=True)
+class Known:
+    """How the rows that leave a vertex are partitioned."""
+
+    together: frozenset[Partitioning] = frozenset()
+    """Rows with equal keys are in one task."""
+    aligned: frozenset[Partitioning] = frozenset()
+    """And the tasks read the partitions of a shuffle, so that another input of that shuffle can be read in step: no blocks in between."""
+
+
 def drop_redundant_shuffles(dag: Dag, context: CompileContext) -> Dag:
     """See the module."""
-    known: dict[int, set[Partitioning]] = {}
+    known: dict[int, Known] = {}
     for vertex in list(dag.topological()):
         for edge in dag.inputs(vertex.id):
             if _is_redundant(dag, vertex, edge, known):
-                dag = dag.with_edge(edge, replace(edge, properties=EdgeProperties(permanent=edge.properties.permanent)))
+                stays = replace(edge.properties, pattern=Pattern.ONE_TO_ONE, keys=(), partition_count=None)
+                dag = dag.with_edge(edge, replace(edge, properties=stays))
         known[vertex.id] = _partitionings(dag, vertex, known)
     return dag
 
@@ -40,34 +52,37 @@ def _of(edge: Edge) -> Partitioning:
     return (tuple(fingerprint_of(k) for k in edge.properties.keys), edge.properties.partition_count)
 
 
-def _is_redundant(dag: Dag, vertex: Vertex, edge: Edge, known: dict[int, set[Partitioning]]) -> bool:
+def _is_redundant(dag: Dag, vertex: Vertex, edge: Edge, known: dict[int, Known]) -> bool:
     properties = edge.properties
     if properties.pattern is not Pattern.HASH_SHUFFLE or "pattern" in properties.permanent or len(dag.outputs(edge.source)) != 1:
         return False
     if isinstance(vertex.operator, Repartition):
         return False  # the user asked for it
-    if _of(edge) not in known[edge.source]:
-        return False
     # The other inputs must put partition i where this one's is: by the same hash into as many partitions.
     others = [e for e in dag.inputs(vertex.id) if e is not edge]
+    if others and not is_fused(dag, replace(edge, properties=replace(properties, pattern=Pattern.ONE_TO_ONE))):
+        return False
+    if _of(edge) not in (known[edge.source].aligned if others else known[edge.source].together):
+        return False
     return all(e.properties.pattern is Pattern.HASH_SHUFFLE and e.properties.data_flow is DataFlow.PUSH for e in others)
 
 
-def _partitionings(dag: Dag, vertex: Vertex, known: dict[int, set[Partitioning]]) -> set[Partitioning]:
-    """How the rows that leave `vertex` are partitioned."""
-    found: set[Partitioning] = set()
+def _partitionings(dag: Dag, vertex: Vertex, known: dict[int, Known]) -> Known:
+    together: set[Partitioning] = set()
+    aligned: set[Partitioning] = set()
     inputs = dag.inputs(vertex.id)
     for edge in inputs:
         if edge.properties.pattern is Pattern.HASH_SHUFFLE:
-            here = {_of(edge)}
+            here = Known(frozenset((_of(edge),)), frozenset((_of(edge),)))
         elif edge.properties.pattern is Pattern.ONE_TO_ONE:
-            here = known[edge.source]
+            here = known[edge.source] if is_fused(dag, edge) else Known(known[edge.source].together)
         else:
             continue
         if isinstance(vertex.operator, Join) and not _keeps_side(vertex.operator, edge.index):
             continue
-        found |= here
-    return {p for p in found if _survives(vertex, p)}
+        together |= here.together
+        aligned |= here.aligned
+    return Known(frozenset(p for p in together if _survives(vertex, p)), frozenset(p for p in aligned if _survives(vertex, p)))
 
 
 def _keeps_side(join: Join, index: int) -> bool:
