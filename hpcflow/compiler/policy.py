@@ -135,10 +135,16 @@ def _check_pass(current: Pass, before: Dag, after: Dag) -> None:
         if kept is None or list(kept.schema.items()) != list(sink.schema.items()):
             now = "gone" if kept is None else f"now {kept.schema}"
             raise legality.IllegalDagError(f"pass {current.name!r} may not change what leaves the Dag: {sink} had {sink.schema}, and is {now}")
-    for name, vertex in after.vertices.items():
-        old = before.vertices.get(name)
-        if old is not None and not current.reshapes and _changed(old.properties, vertex.properties) - set(current.annotates):
-            raise legality.IllegalDagError(f"pass {current.name!r} changed properties of {vertex} that it does not declare")
+    if current.reshapes:
+        return
+    ends = {(e.source, e.target, e.index): e.properties for e in before.edges}
+    pairs: list[tuple[str, Any, Any]] = [(str(v), before.vertices[v.id].properties, v.properties) for v in after.vertices.values()]
+    for edge in after.edges:
+        where = f"edge {after.vertices[edge.source]} -> {after.vertices[edge.target]}"
+        pairs.append((where, ends[edge.source, edge.target, edge.index], edge.properties))
+    for where, old, new in pairs:
+        if undeclared := ", ".join(sorted(_changed(old, new) - set(current.annotates))):
+            raise legality.IllegalDagError(f"pass {current.name!r} changed {undeclared} of {where}, which it does not declare in annotates")
 
 
 def _shape(dag: Dag) -> object:
@@ -146,11 +152,14 @@ def _shape(dag: Dag) -> object:
 
 
 def _changed(a: Any, b: Any) -> set[str]:
-    return (
-        set()
-        if a is b
-        else {name for name in a.__dataclass_fields__ if getattr(a, name) is not getattr(b, name) and getattr(a, name) != getattr(b, name)}
-    )
+    return set() if a is b else {name for name in a.__dataclass_fields__ if _differ(getattr(a, name), getattr(b, name))}
+
+
+def _differ(a: Any, b: Any) -> bool:
+    try:
+        return a is not b and bool(a != b)
+    except TypeError:  # expressions, which compare to expressions
+        return True
 
 
 def resolve(policy: object) -> Policy:

@@ -9,7 +9,11 @@ import polars as pl
 
 from hpcflow.errors import HpcflowError
 from hpcflow.ir.dag import Dag, Edge
-from hpcflow.ir.operators.concat import Concat
+from hpcflow.ir.operators.base import Operator
+from hpcflow.ir.operators.concat import Concat, ReadCache
+from hpcflow.ir.operators.join import Join
+from hpcflow.ir.operators.source import Source
+from hpcflow.ir.operators.with_columns import WithScalars
 from hpcflow.ir.properties import Pattern
 
 
@@ -23,14 +27,22 @@ def check(dag: Dag) -> None:
         inputs = dag.inputs(vertex.id)
         if [edge.index for edge in inputs] != list(range(len(inputs))):
             raise IllegalDagError(f"{vertex} has inputs numbered {[edge.index for edge in inputs]}")
-        if isinstance(vertex.operator, Concat) and len(inputs) != vertex.operator.inputs_count:
-            raise IllegalDagError(f"{vertex} wants {vertex.operator.inputs_count} inputs and has {len(inputs)}")
+        if len(inputs) != _inputs_wanted(vertex.operator):
+            raise IllegalDagError(f"{vertex} wants {_inputs_wanted(vertex.operator)} inputs and has {len(inputs)}")
         if vertex.properties.slots < 1:
             raise IllegalDagError(f"{vertex}: a task takes at least one slot, not {vertex.properties.slots}")
     for edge in dag.edges:
         if edge.source not in dag.vertices or edge.target not in dag.vertices:
             raise IllegalDagError(f"edge {edge.source} -> {edge.target} has an end that is not in the Dag")
         _check_edge(dag, edge)
+
+
+def _inputs_wanted(operator: Operator) -> int:
+    if isinstance(operator, Source | ReadCache):
+        return 0
+    if isinstance(operator, Concat):
+        return operator.inputs_count
+    return 2 if isinstance(operator, Join | WithScalars) else 1
 
 
 def _check_edge(dag: Dag, edge: Edge) -> None:

@@ -36,7 +36,7 @@ STEPS = {
     "head": lambda t, o: t.head(7),
     "tail": lambda t, o: t.tail(9),
     "slice": lambda t, o: t.slice(3, 11),
-    "left": lambda t, o: t.join(o.unique("a", keep="first", maintain_order=True), on="a", how="left", maintain_order="left").select("a", pl.col("b_right").alias("b"), "c"),
+    "left": lambda t, o: t.join(o.select("a", d="b").head(4), on="a", how="left", maintain_order="left_right").select("a", b="d", c="c"),
     "semi": lambda t, o: t.join(o, on=["a", "b"], how="semi", maintain_order="left"),
     "anti": lambda t, o: t.join(o, on="c", how="anti", nulls_equal=True, maintain_order="left"),
     "inner": lambda t, o: t.join(o.head(6), on="a", maintain_order="left_right").select(NAMES),
