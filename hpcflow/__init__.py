@@ -17,8 +17,9 @@ import os as _os
 
 __version__ = "0.1.0"
 
-# Polars' allocator returns freed pages to the system at once, and tasks that free and take hundreds of megabytes pay for that in page faults: a join of 10 M x 10 M
-# rows took 2.9 s of CPU, and 1.7 s with pages kept for 10 s. It is read when Polars is loaded, so import hpcflow first; `hpcflow run` does. A user's own setting stays.
+# Polars' allocator returns freed pages to the system at once, and tasks that free and take hundreds of megabytes pay for that in page faults: a
+# join of 10 M x 10 M rows took 2.9 s of CPU, and 1.7 s with pages kept for 10 s. The variable is read when Polars is loaded, so import hpcflow
+# first (`hpcflow run` does). A user's own setting stays.
 _os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:10000,muzzy_decay_ms:10000")
 
 _HOME = {
