@@ -11,7 +11,7 @@ from dataclasses import replace
 import polars as pl
 
 from hpcflow.compiler.policy import CompileContext
-from hpcflow.ir.dag import Dag, Edge, Vertex, new_id
+from hpcflow.ir.dag import Dag, Edge, Vertex
 from hpcflow.ir.operators.concat import Repartition
 from hpcflow.ir.operators.filter import Filter
 from hpcflow.ir.operators.join import Join
@@ -19,69 +19,79 @@ from hpcflow.ir.operators.select import Select
 from hpcflow.ir.operators.sort import Sort
 from hpcflow.ir.operators.source import Source
 from hpcflow.ir.operators.with_columns import WithColumns
-from hpcflow.ir.properties import EdgeProperties
 
 
 def push_predicates(dag: Dag, context: CompileContext) -> Dag:
-    """See the module. A filter whose only reader path is shared with another reader stays."""
-    moved = True
-    while moved:
-        moved = False
-        for vertex in list(dag.topological()):
-            if isinstance(vertex.operator, Filter):
-                new = _push_one(dag, vertex)
-                if new is not None:
-                    dag, moved = new, True
-                    break
-    return _into_sources(dag)
+    """See the module. A filter stops where its input has other readers."""
+    draft = _Draft(dag)
+    for vertex in dag.topological():  # from the sources up: a filter stops at those that went before it
+        if isinstance(vertex.operator, Filter):
+            draft.push(vertex, vertex.operator)
+    return _into_sources(draft.dag() if draft.moved else dag)
 
 
-def _push_one(dag: Dag, vertex: Vertex) -> Dag | None:
-    (edge,) = dag.inputs(vertex.id)
-    below = dag.vertices[edge.source]
-    if len(dag.outputs(below.id)) != 1 or edge.properties.pattern.moves_rows or edge.properties.permanent:
+class _Draft:
+    """A Dag while filters move in it."""
+
+    def __init__(self, dag: Dag) -> None:
+        self.vertices = dict(dag.vertices)
+        self.inputs = {id: list(dag.inputs(id)) for id in dag.vertices}
+        self.outputs = {id: list(dag.outputs(id)) for id in dag.vertices}
+        self.moved = False
+
+    def dag(self) -> Dag:
+        """The Dag as it is now."""
+        return Dag.of(self.vertices.values(), [edge for edges in self.inputs.values() for edge in edges])
+
+    def push(self, filter: Vertex, operator: Filter) -> None:
+        """X -e-> ... -> below -> filter -> Y    ->    X -> filter -e-> ... -> below -> Y"""
+        (edge,) = self.inputs[filter.id]
+        if edge.properties.pattern.moves_rows or edge.properties.permanent:
+            return
+        roots = set(operator.predicate.meta.root_names())
+        into: Edge | None = None
+        below = edge.source
+        while len(self.outputs[below]) == 1 and (index := self._passes(below, roots)) is not None:
+            into = self.inputs[below][index]
+            below = into.source
+        if into is None:
+            return
+        for out in self.outputs.pop(filter.id):
+            self._replace(out, replace(out, source=edge.source))
+        self.outputs[edge.source] = [out for out in self.outputs[edge.source] if out is not edge]
+        self.inputs[filter.id] = [Edge(into.source, filter.id)]
+        self.outputs[filter.id] = []
+        self.outputs[into.source] = [self.inputs[filter.id][0] if out is into else out for out in self.outputs[into.source]]
+        self._replace(into, replace(into, source=filter.id))
+        self.vertices[filter.id] = replace(filter, schema=self.vertices[into.source].schema)
+        self.moved = True
+
+    def _replace(self, old: Edge, new: Edge) -> None:
+        self.inputs[old.target] = [new if edge is old else edge for edge in self.inputs[old.target]]
+        self.outputs[new.source].append(new)
+
+    def _passes(self, id: int, roots: set[str]) -> int | None:
+        """The input of this vertex that a filter on columns `roots` may go to; None: it stays above."""
+        operator = self.vertices[id].operator
+        if isinstance(operator, WithColumns):
+            return None if roots & {e.meta.output_name() for e in operator.expressions} else 0
+        if isinstance(operator, Select):
+            return 0 if roots and roots <= {e.meta.output_name() for e in operator.expressions if e.meta.is_column()} else None
+        if isinstance(operator, Sort | Repartition):
+            return 0
+        if isinstance(operator, Join):
+            left, right = (self.vertices[edge.source].schema for edge in self.inputs[id])
+            return _side(operator, left, right, roots)
         return None
-    assert isinstance(vertex.operator, Filter)
-    roots = set(vertex.operator.predicate.meta.root_names())
-    operator = below.operator
-    if isinstance(operator, WithColumns) and not roots & {e.meta.output_name() for e in operator.expressions}:
-        return _swap(dag, vertex, edge, below, 0)
-    if isinstance(operator, Select):
-        passed = {e.meta.output_name() for e in operator.expressions if e.meta.is_column()}
-        return _swap(dag, vertex, edge, below, 0) if roots and roots <= passed else None
-    if isinstance(operator, Sort | Repartition):
-        return _swap(dag, vertex, edge, below, 0)
-    if isinstance(operator, Join):
-        return _into_join(dag, vertex, edge, below, operator, roots)
-    return None
 
 
-def _into_join(dag: Dag, vertex: Vertex, edge: Edge, below: Vertex, join: Join, roots: set[str]) -> Dag | None:
-    left, right = dag.input_schemas(below.id)
+def _side(join: Join, left: pl.Schema, right: pl.Schema, roots: set[str]) -> int | None:
     if not roots:
         return None
     if roots <= set(left) and join.how in ("inner", "left", "semi", "anti", "cross"):
-        return _swap(dag, vertex, edge, below, 0)
+        return 0
     only_right = set(right) - set(left) - {name + join.suffix for name in right if name in left}
-    if roots <= only_right and join.how in ("inner", "right", "cross"):
-        return _swap(dag, vertex, edge, below, 1)
-    return None
-
-
-def _swap(dag: Dag, vertex: Vertex, edge: Edge, below: Vertex, index: int) -> Dag:
-    """X -e-> below -> filter -> Y    ->    X -> filter -e-> below -> Y"""
-    incoming = dag.inputs(below.id)[index]
-    source = dag.vertices[incoming.source]
-    filter = Vertex(vertex.operator, source.schema, vertex.properties, new_id())
-    edges: list[Edge] = []
-    for e in dag.edges:
-        if e is incoming:
-            edges += [Edge(source.id, filter.id, 0, EdgeProperties()), replace(incoming, source=filter.id)]
-        elif e.source == vertex.id:
-            edges.append(replace(e, source=below.id))
-        elif e is not edge:
-            edges.append(e)
-    return Dag.of([*(v for v in dag.vertices.values() if v.id != vertex.id), filter], edges)
+    return 1 if roots <= only_right and join.how in ("inner", "right", "cross") else None
 
 
 def _into_sources(dag: Dag) -> Dag:
