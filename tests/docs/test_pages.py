@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -31,6 +33,18 @@ def test_every_page_is_reached_from_the_index() -> None:
             seen.add(page)
             waiting += [page.parent / target for target in _LINK.findall(page.read_text()) if "://" not in target]
     assert {page.relative_to(ROOT).as_posix() for page in PAGES} - {page.relative_to(ROOT).as_posix() for page in seen} == {"README.md"}
+
+
+def test_every_name_users_import_is_in_the_reference_with_a_docstring(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("docs_build", ROOT / "docs" / "build.py")
+    assert spec is not None and spec.loader is not None
+    builder = importlib.util.module_from_spec(spec)
+    sys.modules["docs_build"] = builder  # dataclasses look their module up
+    spec.loader.exec_module(builder)
+    assert builder.build(tmp_path / "site") == []
+    dataset = (tmp_path / "site" / "reference" / "hpcflow.api.dataset.html").read_text()
+    assert "with_columns(*exprs: Any, **named_exprs: Any) -&gt; Dataset" in dataset
+    assert (tmp_path / "site" / "index.html").exists()
 
 
 def test_the_quickstart_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
