@@ -1,46 +1,49 @@
-"""hpcflow: from file to result kept on the workers and its count known. Run under mpirun -n 3; prints one JSON line a run."""
+"""hpcflow: from file to result kept on the workers (`cache`) and its count known. For `hpcflow run benchmarks/peers/run_hpcflow.py DATA -n 3`."""
 
 from __future__ import annotations
 
-import json
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import polars as pl
 
 import hpcflow as hf
+from benchmarks.peers.serve import GROUP_BY, SUMS, Workload, serve
 
 
-def workloads(s: hf.Session, data: str) -> dict[str, Callable[[], hf.Dataset]]:
-    """Name -> the lazy result."""
+def workloads(s: hf.Session, data: str) -> dict[str, Workload]:
+    """Name -> workload."""
 
     def group(key: str) -> Callable[[], hf.Dataset]:
-        return lambda: s.read_parquet(f"{data}/groups.parquet").group_by(key).agg(pl.col("v").sum().alias("s"), pl.col("v").mean().alias("m"), pl.len())
+        return lambda: s.read_parquet(f"{data}/groups.parquet").group_by(key).agg(
+            pl.col("v").sum().alias("s"), pl.col("v").mean().alias("m"), pl.len().alias("n")
+        )  # fmt: skip
 
-    return {
-        "group_by_100_strings": group("k100"),
-        "group_by_100k_strings": group("k100k"),
-        "group_by_100k_ints": group("i100k"),
-        "join": lambda: s.read_parquet(f"{data}/left.parquet").join(s.read_parquet(f"{data}/right.parquet"), on="k"),
-        "sort": lambda: s.read_parquet(f"{data}/order.parquet").sort("k"),
-        "repartition": lambda: s.read_parquet(f"{data}/left.parquet").repartition(by="k"),
-    }
+    made: dict[str, Callable[[], hf.Dataset]] = {name: group(key) for name, key in GROUP_BY.items()}
+    made["join"] = lambda: s.read_parquet(f"{data}/left.parquet").join(s.read_parquet(f"{data}/right.parquet"), on="k")
+    made["sort"] = lambda: s.read_parquet(f"{data}/order.parquet").sort("k")
+    made["repartition"] = lambda: s.read_parquet(f"{data}/left.parquet").repartition(by="k")
+    return {name: Workload(_keep(make), _sums(name), hf.Dataset.unpersist) for name, make in made.items()}
 
 
-def main() -> None:
-    """python run_hpcflow.py DATA REPEATS [WORKLOAD ...]"""
-    data, repeats, chosen = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
-    with hf.Session(progress="off") as s:
-        for name, make in workloads(s, data).items():
-            for _ in range(repeats if not chosen or name in chosen else 0):
-                start = time.perf_counter()
-                kept = make().cache()
-                rows = kept.count()
-                seconds = time.perf_counter() - start
-                kept.unpersist()
-                print(json.dumps({"system": "hpcflow", "workload": name, "seconds": seconds, "rows": rows}), flush=True)
+def _keep(make: Callable[[], hf.Dataset]) -> Callable[[], tuple[hf.Dataset, int]]:
+    def run() -> tuple[hf.Dataset, int]:
+        kept = make().cache()
+        return kept, kept.count()
+
+    return run
+
+
+def _sums(name: str) -> Callable[[hf.Dataset], Mapping[str, float]]:
+    def sums(kept: hf.Dataset) -> Mapping[str, float]:
+        found: dict[str, float] = kept.select(pl.col(SUMS[name]).cast(pl.Float64).sum()).collect().row(0, named=True)
+        if name == "sort":
+            found |= {"first": kept.head(1).collect()["k"].item(), "last": kept.tail(1).collect()["k"].item()}
+        return found
+
+    return sums
 
 
 if __name__ == "__main__":
-    main()
+    with hf.Session(progress="off") as session:
+        serve(f"hpcflow {hf.__version__}, {session.workers} workers", workloads(session, sys.argv[1]))

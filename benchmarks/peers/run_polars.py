@@ -1,39 +1,44 @@
-"""Polars, streaming engine, 2 threads: from file to a DataFrame. Prints one JSON line a run."""
+"""Polars, streaming engine, 2 threads: from file to a DataFrame (`collect`), whose height is its count. One process: no repartition."""
 
 from __future__ import annotations
 
-import json
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import polars as pl
 
+from benchmarks.peers.serve import GROUP_BY, SUMS, Workload, serve
 
-def workloads(data: str) -> dict[str, Callable[[], pl.LazyFrame]]:
-    """Name -> the lazy result."""
+
+def workloads(data: str) -> dict[str, Workload]:
+    """Name -> workload."""
 
     def group(key: str) -> Callable[[], pl.LazyFrame]:
-        return lambda: pl.scan_parquet(f"{data}/groups.parquet").group_by(key).agg(pl.col("v").sum().alias("s"), pl.col("v").mean().alias("m"), pl.len())
+        return lambda: pl.scan_parquet(f"{data}/groups.parquet").group_by(key).agg(
+            pl.col("v").sum().alias("s"), pl.col("v").mean().alias("m"), pl.len().alias("n")
+        )  # fmt: skip
 
-    return {
-        "group_by_100_strings": group("k100"),
-        "group_by_100k_strings": group("k100k"),
-        "group_by_100k_ints": group("i100k"),
-        "join": lambda: pl.scan_parquet(f"{data}/left.parquet").join(pl.scan_parquet(f"{data}/right.parquet"), on="k"),
-        "sort": lambda: pl.scan_parquet(f"{data}/order.parquet").sort("k"),
-    }
+    made: dict[str, Callable[[], pl.LazyFrame]] = {name: group(key) for name, key in GROUP_BY.items()}
+    made["join"] = lambda: pl.scan_parquet(f"{data}/left.parquet").join(pl.scan_parquet(f"{data}/right.parquet"), on="k")
+    made["sort"] = lambda: pl.scan_parquet(f"{data}/order.parquet").sort("k")
+    return {name: Workload(_keep(make), _sums(name)) for name, make in made.items()}
 
 
-def main() -> None:
-    """python run_polars.py DATA REPEATS [WORKLOAD ...]"""
-    data, repeats, chosen = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
-    for name, make in workloads(data).items():
-        for _ in range(repeats if not chosen or name in chosen else 0):
-            start = time.perf_counter()
-            rows = make().collect(engine="streaming").height
-            print(json.dumps({"system": "polars", "workload": name, "seconds": time.perf_counter() - start, "rows": rows}), flush=True)
+def _keep(make: Callable[[], pl.LazyFrame]) -> Callable[[], tuple[pl.DataFrame, int]]:
+    def run() -> tuple[pl.DataFrame, int]:
+        kept = make().collect(engine="streaming")
+        return kept, kept.height
+
+    return run
+
+
+def _sums(name: str) -> Callable[[pl.DataFrame], Mapping[str, float]]:
+    def sums(kept: pl.DataFrame) -> Mapping[str, float]:
+        found: dict[str, float] = kept.select(pl.col(SUMS[name]).cast(pl.Float64).sum()).row(0, named=True)
+        return found | ({"first": kept["k"][0], "last": kept["k"][-1]} if name == "sort" else {})
+
+    return sums
 
 
 if __name__ == "__main__":
-    main()
+    serve(f"polars {pl.__version__}, {pl.thread_pool_size()} threads", workloads(sys.argv[1]))
