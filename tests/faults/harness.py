@@ -1,7 +1,7 @@
 """Run a program on real MPI ranks and look at how it ends: status, output, seconds, and whether any of its processes is left.
 
-Invariant: whatever the program does, `launch` returns within `limit_s` seconds with nothing of it running. The MPI is the one of this Python's environment, so
-that the same tests run with either wheel.
+Invariant: whatever the program does, `launch` returns within `limit_s` seconds with nothing of it running. The MPI is the one of this Python's
+environment, so that the same tests run with either wheel.
 
     ended = launch(PROGRAM, ranks=3)
     assert ended.status == 0 and not ended.left
@@ -59,19 +59,22 @@ def launch(
     disturb: Callable[[subprocess.Popen[str], Path], None] | None = None,
     through: str = "mpirun",
     environ: dict[str, str] | None = None,
-    folder: Path | None = None,
+    folder: Path = Path("/tmp"),
 ) -> Ended:
-    """Run `program` (source text, after PRELUDE) on `ranks` ranks; through: "mpirun", "hpcflow run" or "alone". `disturb(process, output file)` runs meanwhile."""
-    folder = Path(os.environ.get("PYTEST_TMP", "/tmp")) if folder is None else folder
+    """Run `program` (source text, after PRELUDE) on `ranks` ranks, in `folder`; `disturb(process, output file)` runs meanwhile.
+
+    through: "mpirun", "hpcflow run" or "alone"
+    """
     tag = f"{time.time_ns() % 10**12 + 10**6}"
     script, out, err = folder / f"program-{tag}.py", folder / f"out-{tag}", folder / f"err-{tag}"
     script.write_text(PRELUDE + textwrap.dedent(program))
     env = {k: v for k, v in os.environ.items() if not k.startswith(("PMI", "OMPI_", "PRTE_", "HPCFLOW_"))}
-    env |= {MARK: tag, "POLARS_MAX_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2]), "HPCFLOW_PROGRESS": "off", **(environ or {})}
+    env |= {MARK: tag, "POLARS_MAX_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2]), "HPCFLOW_PROGRESS": "off"}
+    env |= {"OMPI_MCA_mpi_yield_when_idle": "1", **(environ or {})}  # more ranks than cores
     started = time.monotonic()
     with out.open("w") as stdout, err.open("w") as stderr:
         process = subprocess.Popen(
-            _command(script, ranks, through), stdout=stdout, stderr=stderr, stdin=subprocess.DEVNULL, env=env, start_new_session=True, text=True
+            _command(script, ranks, through), cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True, text=True
         )
         since, status = started, -999
         try:

@@ -60,7 +60,7 @@ def explode_on(value):
     return function
 
 
-# -- functions of the user --------------------------------------------------------------------------------------------------------------------------
+# -- functions of the user
 
 
 def test_a_failing_function_is_one_task_error_with_place_traceback_and_cause(session):
@@ -225,7 +225,7 @@ def waiter(key):
     events[key].wait(20)
 
 
-# -- what cannot travel ------------------------------------------------------------------------------------------------------------------------------
+# -- what cannot travel
 
 
 def test_an_unpicklable_function_is_named_before_anything_starts(session):
@@ -235,7 +235,7 @@ def test_an_unpicklable_function_is_named_before_anything_starts(session):
         with lock:
             return df
 
-    with pytest.raises(UnpicklableError, match="map_batches.*holds_a_lock"):
+    with pytest.raises(UnpicklableError, match=r"map_batches.*holds_a_lock"):
         session.range(0, 10).map_batches(holds_a_lock, schema={"value": pl.Int64}).collect()
     assert not session._cluster.master._running
     assert_usable(session)
@@ -269,7 +269,7 @@ def test_a_plan_damaged_on_its_way_is_refused_by_its_hash(session, monkeypatch):
         broadcast(message)
 
     monkeypatch.setattr(master, "broadcast", damage)
-    with pytest.raises(hf.HpcflowError, match="damaged on its way to rank . its hash|damaged on its way to rank"):
+    with pytest.raises(hf.HpcflowError, match="damaged on its way to rank"):
         session.range(0, 10).collect()
     monkeypatch.undo()
     assert_usable(session)
@@ -283,7 +283,7 @@ def test_other_versions_on_a_worker_are_refused_with_both_versions(monkeypatch):
         hf.Session(workers=1, progress="off")
 
 
-# -- sources, sinks ------------------------------------------------------------------------------------------------------------------------------------
+# -- sources, sinks
 
 
 def test_a_file_that_vanishes_is_a_source_error_naming_it(session, tmp_path):
@@ -370,7 +370,7 @@ def test_a_failing_scatter_is_the_error_of_the_action(session, monkeypatch):
     assert_usable(session)
 
 
-# -- memory ---------------------------------------------------------------------------------------------------------------------------------------------
+# -- memory
 
 
 def test_a_shuffle_far_above_the_budget_works_by_spilling(tmp_path):
@@ -397,7 +397,7 @@ def test_scratch_that_cannot_be_written_is_a_spill_error_naming_it(tmp_path, mon
         assert_usable(s)
 
 
-# -- time -----------------------------------------------------------------------------------------------------------------------------------------------
+# -- time
 
 
 def test_a_function_that_hangs_is_a_step_timeout_naming_the_task(capfd):
@@ -434,7 +434,7 @@ def test_a_long_task_that_works_is_no_timeout():
         assert s.range(0, 100).map_batches(works, schema={"value": pl.Int64}).collect().height == 100
 
 
-# -- the session -----------------------------------------------------------------------------------------------------------------------------------------
+# -- the session
 
 
 def test_a_closed_session_says_so(tmp_path):
