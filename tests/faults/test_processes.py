@@ -1,4 +1,4 @@
-"""Whatever ends a process of a job, all of them are gone soon, the status is not 0, and one message says what happened. With the MPI of this Python."""
+"""Whatever ends a process of a job, all are gone soon, the status is not 0, and one message says what happened. With the MPI of this Python."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.harness import Ended, after_word, launch, send_signal
+
+pytestmark = pytest.mark.faults
 
 GONE_S = 5.0
 

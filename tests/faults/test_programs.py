@@ -6,6 +6,8 @@ import pytest
 
 from tests.faults.harness import launch
 
+pytestmark = pytest.mark.faults
+
 
 def test_ordinary_ends_have_status_0(tmp_path):
     programs = {
