@@ -73,8 +73,9 @@ def launch(
     env |= {"OMPI_MCA_mpi_yield_when_idle": "1", **(environ or {})}  # more ranks than cores
     started = time.monotonic()
     with out.open("w") as stdout, err.open("w") as stderr:
+        argv = _command(script, ranks, through)
         process = subprocess.Popen(
-            _command(script, ranks, through), cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True, text=True
+            argv, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True, text=True
         )
         since, status = started, -999
         try:

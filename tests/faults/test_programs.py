@@ -19,14 +19,14 @@ def test_ordinary_ends_have_status_0(tmp_path):
         "no action": "s = hf.Session()\nprint(10)",
     }
     for name, program in programs.items():
-        ended = launch(program, folder=tmp_path)
+        ended = launch(program, ranks=2, folder=tmp_path)
         assert (ended.status, ended.stderr) == (0, ""), (name, ended)
         assert "10\n" in ended.stdout and not ended.left, (name, ended)
 
 
 @pytest.mark.parametrize("through", ["mpirun", "hpcflow run", "alone"])
 def test_an_uncaught_exception_is_its_traceback_and_status_1(tmp_path, through):
-    ended = launch("s = hf.Session()\ns.range(10).count()\nraise ValueError('mine')", through=through, folder=tmp_path)
+    ended = launch("s = hf.Session()\ns.range(10).count()\nraise ValueError('mine')", ranks=2, through=through, folder=tmp_path)
     assert ended.status == 1 and not ended.left, ended
     assert ended.stderr.count("ValueError: mine") == 1 and "could not close" not in ended.stderr
     assert ended.seconds < 15
@@ -34,7 +34,7 @@ def test_an_uncaught_exception_is_its_traceback_and_status_1(tmp_path, through):
 
 @pytest.mark.parametrize("through", ["mpirun", "hpcflow run", "alone"])
 def test_sys_exit_keeps_its_status(tmp_path, through):
-    ended = launch("with hf.Session() as s:\n    s.range(10).count()\n    sys.exit(3)", through=through, folder=tmp_path)
+    ended = launch("with hf.Session() as s:\n    s.range(10).count()\n    sys.exit(3)", ranks=2, through=through, folder=tmp_path)
     assert ended.status == 3 and "Traceback" not in ended.stderr, ended
 
 
@@ -139,7 +139,7 @@ def test_options_that_do_not_fit_the_world_are_told_once(tmp_path):
 
 
 def test_mpi_below_multiple_is_one_error(tmp_path):
-    ended = launch("import mpi4py\nmpi4py.rc.thread_level = 'funneled'\nfrom mpi4py import MPI\nhf.Session()", folder=tmp_path)
+    ended = launch("import mpi4py\nmpi4py.rc.thread_level = 'funneled'\nfrom mpi4py import MPI\nhf.Session()", ranks=2, folder=tmp_path)
     assert ended.status == 1 and ended.stderr.count("Traceback") == 1, ended
     assert "LaunchError: MPI was initialized without MPI_THREAD_MULTIPLE" in ended.stderr
 
@@ -168,5 +168,5 @@ def test_a_world_of_one_in_a_step_of_several_tasks_is_refused(tmp_path, task):
 
 
 def test_explain_only_prints_the_plan_and_ends_with_status_0(tmp_path):
-    ended = launch("with hf.Session() as s: print('ran', s.range(10).count())", environ={"HPCFLOW_EXPLAIN_ONLY": "1"}, folder=tmp_path)
+    ended = launch("with hf.Session() as s: print('ran', s.range(10).count())", ranks=2, environ={"HPCFLOW_EXPLAIN_ONLY": "1"}, folder=tmp_path)
     assert ended.status == 0 and "stages" in ended.stdout and "ran" not in ended.stdout.split() and "Traceback" not in ended.stderr, ended
