@@ -20,7 +20,7 @@ from hpcflow.api import building
 from hpcflow.api.building import Input
 from hpcflow.api.group_by import GroupBy
 from hpcflow.api.joins import join
-from hpcflow.api.schemas import check_columns, expand_columns, known_columns, polars_errors, row_keys
+from hpcflow.api.schemas import check_columns, check_types, expand_columns, known_columns, polars_errors, row_keys
 from hpcflow.errors import ConfigError, SchemaError
 from hpcflow.ir.dag import Vertex
 from hpcflow.ir.operators.base import Operator
@@ -92,6 +92,7 @@ class Dataset:
         inputs = (Input(self, edge or EdgeProperties()), *others)
         with polars_errors(*(i.dataset.schema for i in inputs)):
             schema = operator.output_schema(tuple(i.dataset.schema for i in inputs))
+            check_types(operator, self.schema)
         return Dataset(self._session, Vertex(operator, schema), inputs)
 
     # -- row-wise -----------------------------------------------------------------------------------------------------------------------------------
@@ -153,6 +154,9 @@ class Dataset:
     def explode(self, columns: Any, *more_columns: Any, empty_as_null: bool = False, keep_nulls: bool = True) -> Dataset:
         """One row for each element of list columns."""
         names = known_columns([columns, *more_columns] if more_columns else columns, self.schema, "explode")
+        for name in names:
+            if not isinstance(self.schema[name], pl.List | pl.Array):
+                raise SchemaError(f"explode: column {name!r} is {self.schema[name]}, not a list or an array")
         return self._then(Explode(tuple(names), empty_as_null, keep_nulls))
 
     def unnest(self, columns: Any = None, *more_columns: Any, separator: str | None = None) -> Dataset:

@@ -12,6 +12,12 @@ import polars.exceptions as pe
 
 from hpcflow.errors import ColumnNotFoundError, SchemaError, near_names
 from hpcflow.expressions import expand
+from hpcflow.expressions.tree import split_node, to_tree, walk
+from hpcflow.ir.operators.base import Operator, TaskInfo
+from hpcflow.ir.operators.filter import Filter
+from hpcflow.ir.operators.reshape import Cast, Explode
+from hpcflow.ir.operators.select import Select
+from hpcflow.ir.operators.with_columns import WithColumns
 
 
 @contextlib.contextmanager
@@ -26,6 +32,22 @@ def polars_errors(*schemas: pl.Schema) -> Iterator[None]:
         found = re.search(r'"([^"]*)"', str(error)) or re.search(r"^(\S+)", str(error))
         wrong = found.group(1) if found else str(error)
         raise ColumnNotFoundError(f"unknown column {wrong!r}{near_names(wrong, names)}; there are {', '.join(map(repr, names))}") from None
+
+
+def check_types(operator: Operator, schema: pl.Schema) -> None:
+    """Runs a row-wise operator on no rows: some types that do not go together are found by Polars only then. User functions are not called."""
+    expressions: tuple[pl.Expr, ...] = ()
+    if isinstance(operator, Select | WithColumns):
+        expressions = operator.expressions
+    elif isinstance(operator, Filter):
+        expressions = (operator.predicate,)
+    typed = isinstance(operator, Cast | Explode) or (bool(expressions) and not any(_calls_user_code(e) for e in expressions))
+    if typed:
+        operator.apply((pl.LazyFrame(schema=schema),), TaskInfo(0)).collect()
+
+
+def _calls_user_code(expression: pl.Expr) -> bool:
+    return any(split_node(node)[0] == "AnonymousFunction" for node in walk(to_tree(expression)))
 
 
 def check_columns(names: Iterable[str], schema: pl.Schema, what: str) -> None:

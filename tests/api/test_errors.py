@@ -1,0 +1,101 @@
+"""Wrong programs fail at the line that makes them, with what to do next."""
+
+import polars as pl
+import pytest
+
+import hpcflow as hf
+from tests.api.oracle import check_refused_alike, colours, events
+
+WRONG = {
+    "filter": (lambda t: t.filter(pl.col("ww") > 1), hf.ColumnNotFoundError),
+    "filter_type": (lambda t: t.filter(pl.col("w")), hf.SchemaError),
+    "filter_compares_text_with_number": (lambda t: t.filter(pl.col("s") > 3), hf.HpcflowError),
+    "select": (lambda t: t.select("i", "nope"), hf.ColumnNotFoundError),
+    "select_twice": (lambda t: t.select("i", pl.col("w").alias("i")), hf.SchemaError),
+    "with_columns": (lambda t: t.with_columns(x=pl.col("vv") + 1), hf.ColumnNotFoundError),
+    "with_columns_type": (lambda t: t.with_columns(x=pl.col("s").dt.year()), hf.HpcflowError),
+    "drop": (lambda t: t.drop("nope"), hf.ColumnNotFoundError),
+    "rename": (lambda t: t.rename({"nope": "x"}), hf.ColumnNotFoundError),
+    "rename_to_taken": (lambda t: t.rename({"w": "v"}), hf.SchemaError),
+    "cast": (lambda t: t.cast({"nope": pl.Int8}), hf.ColumnNotFoundError),
+    "explode": (lambda t: t.explode("nope"), hf.ColumnNotFoundError),
+    "explode_type": (lambda t: t.explode("w"), hf.SchemaError),
+    "unnest": (lambda t: t.unnest("nope"), hf.ColumnNotFoundError),
+    "unnest_type": (lambda t: t.unnest("w"), hf.SchemaError),
+    "sort": (lambda t: t.sort("nope"), hf.ColumnNotFoundError),
+    "sort_flags": (lambda t: t.sort("i", "w", descending=[True, False, True]), hf.ConfigError),
+    "group_by": (lambda t: t.group_by("nope").agg(pl.len()), hf.ColumnNotFoundError),
+    "agg": (lambda t: t.group_by("k").agg(pl.col("nope").sum()), hf.ColumnNotFoundError),
+    "unique": (lambda t: t.unique("nope"), hf.ColumnNotFoundError),
+    "top_k": (lambda t: t.top_k(3, by="nope"), hf.ColumnNotFoundError),
+    "drop_nulls": (lambda t: t.drop_nulls("nope"), hf.ColumnNotFoundError),
+    "over": (lambda t: t.with_columns(x=pl.col("w").sum().over("nope")), hf.ColumnNotFoundError),
+    "row_index_taken": (lambda t: t.with_row_index("i"), hf.SchemaError),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_program_is_refused_like_polars_does_before_it_runs(one_session, name):
+    chain, error = WRONG[name]
+    check_refused_alike(one_session, chain, events(), error=error)
+
+
+def test_an_unknown_column_is_named_with_near_names_and_those_there(one_session):
+    for chain in (lambda t: t.select("prise"), lambda t: t.filter(pl.col("prise") > 1), lambda t: t.group_by("prise"), lambda t: t.sort("prise")):
+        with pytest.raises(hf.ColumnNotFoundError, match=r"'prise'.*did you mean 'price'.*price.*town"):
+            chain(one_session.from_dict({"price": [1], "town": ["x"]}))
+
+
+JOINS = {
+    "unknown": (lambda a, b: a.join(b, on="nope"), hf.ColumnNotFoundError),
+    "only_on_one_side": (lambda a, b: a.join(b, on="i"), hf.ColumnNotFoundError),
+    "no_keys": (lambda a, b: a.join(b), hf.ConfigError),
+    "cross_with_keys": (lambda a, b: a.join(b, on="k", how="cross"), hf.ConfigError),
+    "unknown_how": (lambda a, b: a.join(b, on="k", how="inned"), hf.ConfigError),
+    "different_numbers": (lambda a, b: a.join(b, left_on=["k", "s"], right_on="k"), hf.SchemaError),
+    "left_alone": (lambda a, b: a.join(b, left_on="k"), hf.ConfigError),
+    "names_clash": (lambda a, b: a.with_columns(s_right=pl.lit(1)).join(b, on="k"), hf.SchemaError),
+    "unknown_order": (lambda a, b: a.join(b, on="k", maintain_order="lefft"), hf.ConfigError),
+}
+
+
+@pytest.mark.parametrize("name", JOINS)
+def test_a_wrong_join_is_refused_before_it_runs(one_session, name):
+    chain, error = JOINS[name]
+    check_refused_alike(one_session, chain, events(), colours(), error=error)
+
+
+def test_datasets_of_two_sessions_do_not_meet(one_session):
+    with hf.Session(progress="off") as other:
+        a, b = one_session.range(3), other.range(3)
+        for call in (lambda: a.join(b, on="value"), lambda: hf.concat([a, b]), lambda: hf.collect_all([a, b])):
+            with pytest.raises(hf.ConfigError, match="different sessions"):
+                call()
+    with pytest.raises(hf.HpcflowError, match="closed"):
+        b.collect()
+
+
+def test_a_dataset_says_what_it_is_and_has_no_truth_value(one_session):
+    assert "from_memory [a: Int64]" in repr(one_session.from_dict({"a": [1]}))
+    with pytest.raises(TypeError, match="lazy"):
+        bool(one_session.range(3))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda d: d.head(-1),
+        lambda d: d.tail(-1),
+        lambda d: d.repartition(0),
+        lambda d: d.repartition(partitioner=len),
+        lambda d: d.sample(),
+        lambda d: d.sample(1, fraction=0.5),
+        lambda d: d.sample(fraction=1.5),
+        lambda d: d.sample(1, with_replacement=True),
+        lambda d: d.with_property(nope=1),
+        lambda d: d.with_property(input=7, compression="lz4"),
+    ],
+)
+def test_wrong_arguments_are_refused(one_session, call):
+    with pytest.raises(hf.ConfigError):
+        call(one_session.range(3))
