@@ -9,14 +9,22 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+import hpcflow as hf
+
 Chain = Callable[..., Any]
+
+
+def on_shapes(cases: Iterable[str]) -> Any:
+    """Parametrizes `session` and `name`: every case on two workers that shuffle everything, and in turn on one worker and on five."""
+    pairs = [(shape, name) for n, name in enumerate(cases) for shape in ("2x3", ("1x1", "5x1")[n % 2])]
+    return pytest.mark.parametrize(("session", "name"), pairs, indirect=["session"], ids=lambda value: value)
 
 
 def events(rows: int = 60) -> pl.DataFrame:
@@ -69,6 +77,26 @@ def same(got: pl.DataFrame, want: pl.DataFrame, by: Any = None) -> None:
     if by is not None:
         got, want = got.sort(by, maintain_order=True, nulls_last=True), want.sort(by, maintain_order=True, nulls_last=True)
     assert_frame_equal(got, want, rel_tol=1e-9, abs_tol=0, categorical_as_str=True)
+
+
+def check_keys(session: Any, chain: Callable[[Any, str], Any], table: pl.DataFrame, by: Any = None) -> None:
+    """`chain(table, key)` for every column as the key, in one action; what Polars refuses, hpcflow refuses before it runs."""
+    dataset = session.from_polars(table)
+    wanted, given = {}, {}
+    for key in table.columns:
+        try:
+            wanted[key] = chain(table.lazy(), key).collect()
+        except Exception:
+            with pytest.raises(hf.HpcflowError):
+                chain(dataset, key)
+        else:
+            given[key] = chain(dataset, key)
+    for key, got in zip(given, hf.collect_all(given.values()), strict=True):
+        try:
+            same(got, wanted[key], by)
+        except AssertionError as error:
+            error.add_note(f"key {key}")
+            raise
 
 
 def check_refused_alike(session: Any, chain: Chain, *tables: pl.DataFrame, error: type[BaseException]) -> None:

@@ -6,7 +6,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import hpcflow as hf
-from tests.api.oracle import check, events, same
+from tests.api.oracle import check, events, on_shapes, same
 
 SLIM = ["i", "k", "s", "w"]
 
@@ -36,7 +36,7 @@ CONCATS = {
 }
 
 
-@pytest.mark.parametrize("name", CONCATS)
+@on_shapes(CONCATS)
 def test_concat_equals_polars(session, name):
     check(session, CONCATS[name], events().select(SLIM), events().select(SLIM).sample(30, seed=1))
 
@@ -71,7 +71,7 @@ REPARTITIONS = {
 }
 
 
-@pytest.mark.parametrize("name", REPARTITIONS)
+@on_shapes(REPARTITIONS)
 def test_repartition_keeps_all_rows(session, name):
     same(REPARTITIONS[name](session.from_polars(events())).collect(), events(), by="i")
     assert REPARTITIONS[name](session.from_polars(events(0))).count() == 0

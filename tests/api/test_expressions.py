@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 import hpcflow as hf
-from tests.api.oracle import check, events
+from tests.api.oracle import check, events, on_shapes
 
 CASES = {
     "one_row": lambda t: t.select(pl.col("w").sum(), n=pl.len(), m=pl.col("w").mean()),
@@ -69,7 +69,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@on_shapes(CASES)
 def test_rows_equal_polars(session, name):
     check(session, CASES[name], events())
 

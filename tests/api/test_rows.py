@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from hpcflow.testing.tables import table_of_every_type
-from tests.api.oracle import check, events
+from tests.api.oracle import check, events, on_shapes
 
 CASES = {
     "filter": lambda t: t.filter(pl.col("v") > 3, pl.col("b")),
@@ -53,7 +53,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@on_shapes(CASES)
 def test_rows_equal_polars(session, name):
     check(session, CASES[name], events())
 
