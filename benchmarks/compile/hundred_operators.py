@@ -68,7 +68,8 @@ def main() -> None:
             best = min(best, (time.perf_counter() - built, built - started, done - built))
         slowest = max(reports, key=lambda r: r.seconds)
         total, writing, passes = (seconds * 1e3 for seconds in best)
-        print(f"{program.__name__}: {len(dag.vertices)} operators, {len(plan.stages)} stages; written down in {writing:.0f} ms, compiled in {total:.0f} ms")
+        print(f"{program.__name__}: {len(dag.vertices)} operators, {len(plan.stages)} stages")
+        print(f"    written down in {writing:.0f} ms, compiled in {total:.0f} ms")
         print(f"    passes {passes:.0f} ms; slowest in the last run: {slowest.name}, {slowest.seconds * 1e3:.0f} ms")
 
 

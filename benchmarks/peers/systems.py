@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class System:
-    """requirement: what pip installs into the system's environment (words), None for hpcflow, which runs in ours; start: words before the runner's path,
-    by default the environment's Python; env: variables of its own."""
+    """requirement: what pip installs into the system's environment (words), None for hpcflow, which runs in ours; start: words before the
+    runner's path, by default the environment's Python; env: variables of its own."""
 
     name: str
     requirement: str | None
@@ -62,7 +62,12 @@ SYSTEMS = (
     System("duckdb", "duckdb"),
     System("polars", "polars", env={"POLARS_MAX_THREADS": "2"}),
     # Bodo 2026.10 takes any pandas, but fails to import with 3.1.
-    System("bodo", "bodo pandas<3.1", ("{bin}/mpiexec", "-n", "2", "{bin}/python"), env={"BODO_NUM_WORKERS": "2", "OMP_NUM_THREADS": "1"}),
+    System(
+        "bodo",
+        "bodo pandas<3.1",
+        ("{bin}/mpiexec", "-n", "2", "{bin}/python"),
+        {"BODO_SPAWN_MODE": "0", "OMP_NUM_THREADS": "1", "NUMBA_CACHE_DIR": str(ROOT / ".benchmarks" / "numba")},
+    ),
     System("dask", "dask[dataframe,distributed]"),
     System("spark", "pyspark", env={"PYSPARK_PYTHON": "python3", "SPARK_LOCAL_IP": "127.0.0.1"}),
 )
