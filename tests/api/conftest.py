@@ -11,8 +11,8 @@ from hpcflow.testing.session import InProcessSession
 
 SHAPES = {
     "1x1": {"workers": 1, "threads": 1},
-    "2x3": {"workers": 2, "threads": 3, "target_split_bytes": 1000, "target_partition_bytes": 4000, "broadcast_threshold_bytes": 0},
-    "5x1": {"workers": 5, "threads": 1, "target_split_bytes": 1000, "partitions_per_worker": 1},
+    "2x3": {"workers": 2, "threads": 3, "target_split_bytes": 4000, "target_partition_bytes": 8000, "broadcast_threshold_bytes": 0},
+    "5x1": {"workers": 5, "threads": 1, "target_split_bytes": 4000, "partitions_per_worker": 1},
 }
 
 

@@ -62,7 +62,7 @@ def sessions():
         yield shuffled, optimized, plain
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(tables(), tables(8), st.lists(st.sampled_from(sorted(STEPS)), min_size=1, max_size=6))
 def test_a_chain_equals_polars_optimized_or_not(sessions, table, other, names):
     def chain(t, o):
