@@ -63,7 +63,7 @@ lint: $(MPICH)/.stamp  ## ruff, clang-format, cython-lint
 	$(BIN)/ruff check $(wildcard $(PYTHON_FILES))
 	@set -e; sources="$$(find csrc -name '*.cpp' -o -name '*.h' -o -name '*.inl' 2>/dev/null)"; \
 	if [ -n "$$sources" ]; then $(BIN)/clang-format --dry-run --Werror $$sources; fi
-	@set -e; cython="$$(find hpcflow -name '*.pyx' -o -name '*.pxd')"; if [ -n "$$cython" ]; then $(BIN)/cython-lint $$cython; fi
+	@set -e; cython="$$(find hpcflow -name '*.pyx' -o -name '*.pxd')"; if [ -n "$$cython" ]; then PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint $$cython; fi
 
 types: $(MPICH)/.stamp  ## mypy --strict
 	$(BIN)/mypy
