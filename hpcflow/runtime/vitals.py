@@ -18,8 +18,9 @@ from pathlib import Path
 
 from hpcflow.comm.engine import Engine
 from hpcflow.comm.watchdog import Progress, Watchdog
+from hpcflow.errors import WorkerLostError
 
-_LEAST_CPU_SHARE = 0.05
+_LEAST_CPU_SHARE = 0.02
 _LEAST_BYTES = 64 << 10
 
 
@@ -104,4 +105,7 @@ class Vitals:
                 before = count
                 for progress in list(self._running):
                     progress.advance()
-            self._tell(count)
+            try:
+                self._tell(count)
+            except WorkerLostError:
+                return  # the engine has stopped or failed, and says so itself

@@ -28,7 +28,7 @@ import polars as pl
 from hpcflow.comm.engine import Engine
 from hpcflow.comm.watchdog import all_stacks, where, write_report
 from hpcflow.config import SessionConfig
-from hpcflow.errors import ActionCancelledError, HpcflowError, SpillError
+from hpcflow.errors import ActionCancelledError, HpcflowError, SpillError, WorkerLostError
 from hpcflow.ir.operators.base import TaskInfo
 from hpcflow.ir.operators.sink import Sink
 from hpcflow.ir.operators.source import Source
@@ -173,7 +173,11 @@ class Worker:
         self._send(m.TaskStalled(action, self.engine.rank, self.host, stage, task, stacks))
 
     def _send(self, message: Any) -> None:
-        self.engine.send(self.master_rank, m.TO_MASTER, m.encode(message))
+        try:
+            self.engine.send(self.master_rank, m.TO_MASTER, m.encode(message))
+        except WorkerLostError:
+            if not self._stopping:  # else: a task that came back after the end of its session
+                raise
 
     def _serve_one(self, message: Any) -> None:
         if isinstance(message, m.LoadPlan):
@@ -211,13 +215,13 @@ class Worker:
 
     def _open(self, message: m.OpenExchange) -> None:
         action = self._actions[message.action]
-        exchange = self.exchanges.open(message.spec)
+        exchange = (self.exchanges.opened(message.spec.step) if self.engine.rank == self.master_rank else None) or self.exchanges.open(message.spec)
         plan = action.plan.exchanges[message.edge]
         action.exchanges[message.edge] = exchange
         action.steps[message.edge] = message.spec.step
         if plan.producer >= 0 and not message.spec.broadcast:
             action.partitioners[message.edge] = make_partitioner(plan.properties, len(message.spec.owners), message.splitters)
-        if self.engine.rank in message.spec.owners:
+        if self.engine.rank in message.spec.owners and not plan.to_driver:
             exchange.when_complete(lambda: self._exchange_complete(action, message.edge, exchange))
 
     def _exchange_complete(self, action: WorkerAction, edge: str, exchange: Exchange) -> None:

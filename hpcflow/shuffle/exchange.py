@@ -180,6 +180,10 @@ class ExchangeService:
             exchange.cancel(ActionCancelledError(self._retired[spec.step]))
         return exchange
 
+    def opened(self, step: int) -> Exchange | None:
+        """The exchange of a step that is open on this rank: where master and worker share a rank, they share its end."""
+        return self._open.get(step)
+
     def abort(self, step: int, reason: str) -> None:
         """End a step on this rank, open or not: its waits raise ActionCancelledError(reason), its frames are freed, later ones dropped."""
         self._retired.setdefault(step, reason)

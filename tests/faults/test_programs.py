@@ -13,7 +13,7 @@ def test_ordinary_ends_have_status_0(tmp_path):
     programs = {
         "with": "with hf.Session() as s: print(s.range(10).count())",
         "left open": "s = hf.Session(); print(s.range(10).count())",
-        "shared": "s = hf.Session(master='shared'); print(s.range(10).count())",
+        "shared": "s = hf.Session(master='shared'); print(s.from_dict({'a': range(10)}).repartition(4).collect().height)",
         "two": "for i in range(2):\n    with hf.Session() as s: print(s.range(10 - i).count())",
         "MPI first": "from mpi4py import MPI\nwith hf.Session() as s: print(s.range(10).count())",
         "no action": "s = hf.Session()\nprint(10)",
