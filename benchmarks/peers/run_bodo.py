@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import bodo
@@ -57,9 +58,7 @@ def sort(path: str) -> Any:
 def workloads(data: str) -> dict[str, Workload]:
     """Name -> workload. Column names are constants of a compiled function, so each key has a function of its own."""
     groups = {"k100": group_k100, "k100k": group_k100k, "i100k": group_i100k}
-    made: dict[str, Callable[[], tuple[Any, int]]] = {
-        name: (lambda group=groups[key]: group(f"{data}/groups.parquet")) for name, key in GROUP_BY.items()
-    }
+    made: dict[str, Callable[[], tuple[Any, int]]] = {name: partial(groups[key], f"{data}/groups.parquet") for name, key in GROUP_BY.items()}
     made["join"] = lambda: join(f"{data}/left.parquet", f"{data}/right.parquet")
     made["sort"] = lambda: sort(f"{data}/order.parquet")
     return {name: Workload(run, _sums(name)) for name, run in made.items()}

@@ -22,7 +22,7 @@ def workloads(db: duckdb.DuckDBPyConnection, data: str) -> dict[str, Workload]:
 def _keep(db: duckdb.DuckDBPyConnection, query: str) -> Callable[[], tuple[str, int]]:
     def run() -> tuple[str, int]:
         db.execute(f"create temp table kept as {query}")
-        return "kept", _row(db, "select count(*) from kept")[0]
+        return "kept", int(_row(db, "select count(*) from kept")[0])
 
     return run
 

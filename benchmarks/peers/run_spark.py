@@ -43,7 +43,7 @@ def _sums(name: str) -> Callable[[DataFrame], Mapping[str, float]]:
     def sums(kept: DataFrame) -> Mapping[str, float]:
         row: Any = kept.select(*(f.sum(f.col(c).cast("double")).alias(c) for c in SUMS[name])).first()
         found: dict[str, float] = row.asDict()
-        return found | ({"first": kept.first()["k"], "last": kept.tail(1)[0]["k"]} if name == "sort" else {})  # type: ignore[index]
+        return found | ({"first": kept.first()["k"], "last": kept.tail(1)[0]["k"]} if name == "sort" else {})
 
     return sums
 

@@ -11,7 +11,6 @@ import queue
 import signal
 import subprocess
 import threading
-import time
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -127,10 +126,3 @@ def cpu_seconds(pid: int) -> float:
     """User and system time of `pid` and all processes below it, children that have ended included."""
     ticks = sum(sum(int(ticks) for ticks in stat[11:15]) for p in (pid, *descendants(pid)) if (stat := _stat(p)))
     return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def wait_until_quiet(seconds: float, load: float) -> None:
-    """Wait at most `seconds` for a load average (1 minute) below `load`."""
-    end = time.monotonic() + seconds
-    while os.getloadavg()[0] > load and time.monotonic() < end:
-        time.sleep(5)
