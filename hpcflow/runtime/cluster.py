@@ -71,8 +71,10 @@ class Goodbye:
 class Cluster:
     """What a session holds of its ranks; `close` lets go of them."""
 
-    def __init__(self, master: Master, close: Callable[[], None]) -> None:
+    def __init__(self, master: Master, close: Callable[[], None], stores: tuple[BlockStore, ...]) -> None:
         self.master = master
+        self.stores = stores
+        """Block stores of the ranks in this process."""
         self._close: Callable[[], None] | None = close
 
     def close(self) -> None:
@@ -118,7 +120,7 @@ def start_in_process(config: SessionConfig, events: EventLog) -> Cluster:
         for store in stores:
             store.close()
 
-    cluster = Cluster(master, close)
+    cluster = Cluster(master, close, tuple(stores))
     try:
         master.wait_for_workers(HELLO_TIMEOUT_S)
     except BaseException:
@@ -280,7 +282,7 @@ def start_on_engine(
             own.join(STOP_TIMEOUT_S if master.lost is None else FAILED_STOP_TIMEOUT_S)
         store.close()
 
-    cluster = Cluster(master, close)
+    cluster = Cluster(master, close, (store,))
     try:
         master.wait_for_workers(HELLO_TIMEOUT_S)
     except BaseException:

@@ -64,6 +64,8 @@ from hpcflow.shuffle.partitioners import Partitioner, sample_keys
 
 TASK_POSITION_BITS = 40
 """A row's place within a dataset is (task << 40) | row: at most 2**40 rows a task."""
+RESULTS_WAIT_S = 0.005
+"""Results of tasks that end within this time of each other travel in one message."""
 SAMPLE_ROWS = 2048
 """Sort keys that one task samples for the splitters."""
 
@@ -84,6 +86,14 @@ class WorkerAction:
     cancelled: str | None = None
     broadcasts: dict[str, pl.DataFrame] = field(default_factory=dict)
     done: list[m.TaskResult] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _SendResults:
+    """To oneself: results of short tasks have been put together for long enough."""
+
+    action: WorkerAction
+    not_before: float
 
 
 class Worker:
@@ -200,6 +210,9 @@ class Worker:
             self.store.remove_prefix(message.prefix)
         elif isinstance(message, m.AbortAction | m.EndAction):
             self._end(message)
+        elif isinstance(message, _SendResults):
+            time.sleep(max(0.0, message.not_before - time.monotonic()))
+            self._send_results(message.action)
         elif isinstance(message, m.DumpStacks):
             write_report(f"hpcflow: {message.reason}; stacks of rank {self.engine.rank} on {where()}:\n{all_stacks()}")
 
@@ -319,8 +332,15 @@ class Worker:
             return
         with self._lock:
             action.done.append(result)
-            flush = not action.queued or len(action.done) >= 16
-            results, action.done = (tuple(action.done), []) if flush else ((), action.done)
+            first, flush = len(action.done) == 1, not action.queued
+        if flush:
+            self._send_results(action)
+        elif first:
+            self.inbox.put(_SendResults(action, time.monotonic() + RESULTS_WAIT_S))
+
+    def _send_results(self, action: WorkerAction) -> None:
+        with self._lock:
+            results, action.done = tuple(action.done), []
         if results:
             self._send(m.TasksDone(action.id, self.engine.rank, results))
 

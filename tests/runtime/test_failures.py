@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import threading
 import time
@@ -26,7 +25,6 @@ from hpcflow.errors import (
 )
 from hpcflow.runtime import action as action_module
 from hpcflow.runtime import messages
-from hpcflow.runtime.block_store import BlockStore
 
 
 @pytest.fixture
@@ -40,7 +38,7 @@ def assert_usable(session: hf.Session) -> None:
     assert got["len"].to_list() == [34, 33, 33]
     master = session._cluster.master
     assert not master.exchanges._open and not master._running
-    stores = [o for o in gc.get_objects() if isinstance(o, BlockStore) and not o._closed]
+    stores = session._cluster.stores
     assert len(stores) >= 2 and not any(len(store) for store in stores), [store.keys() for store in stores]
 
 
