@@ -8,7 +8,8 @@
         print(late.collect())
 
 Invariant: importing hpcflow imports nothing of ours or of others (PEP 562): a name is looked up in its layer when first used. That keeps
-command lines quick, and leaves `POLARS_MAX_THREADS` and MPI to whoever starts first.
+command lines quick, and leaves `POLARS_MAX_THREADS` and MPI to whoever starts first. Type checkers read the same names from the block of imports
+below, which never runs.
 """
 
 from __future__ import annotations
@@ -21,6 +22,29 @@ __version__ = "0.1.0"
 # join of 10 M x 10 M rows took 2.9 s of CPU, and 1.7 s with pages kept for 10 s. The variable is read when Polars is loaded, so import hpcflow
 # first (`hpcflow run` does). A user's own setting stays.
 _os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:10000,muzzy_decay_ms:10000")
+
+TYPE_CHECKING = False  # what type checkers take for true; the one of typing would import typing
+if TYPE_CHECKING:
+    from hpcflow.api.dataset import Dataset as Dataset
+    from hpcflow.api.functions import collect_all as collect_all
+    from hpcflow.api.functions import concat as concat
+    from hpcflow.errors import ActionCancelledError as ActionCancelledError
+    from hpcflow.errors import ColumnNotFoundError as ColumnNotFoundError
+    from hpcflow.errors import ConfigError as ConfigError
+    from hpcflow.errors import FrameError as FrameError
+    from hpcflow.errors import HpcflowError as HpcflowError
+    from hpcflow.errors import LaunchError as LaunchError
+    from hpcflow.errors import OutOfBudgetError as OutOfBudgetError
+    from hpcflow.errors import SchemaError as SchemaError
+    from hpcflow.errors import SinkError as SinkError
+    from hpcflow.errors import SourceError as SourceError
+    from hpcflow.errors import SpillError as SpillError
+    from hpcflow.errors import StepTimeoutError as StepTimeoutError
+    from hpcflow.errors import TaskError as TaskError
+    from hpcflow.errors import UnpicklableError as UnpicklableError
+    from hpcflow.errors import UnsupportedExpressionError as UnsupportedExpressionError
+    from hpcflow.errors import WorkerLostError as WorkerLostError
+    from hpcflow.session import Session as Session
 
 _HOME = {
     "Session": "hpcflow.session",
@@ -48,18 +72,20 @@ _HOME = {
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 (the names of _HOME are strings)
 
 
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module 'hpcflow' has no attribute {name!r}; it exports {', '.join(_HOME)}")
-    import importlib
+if not TYPE_CHECKING:  # so that type checkers refuse unknown names
 
-    if name == "Session":
-        from hpcflow.foreign import refuse_foreign
+    def __getattr__(name: str) -> object:
+        if name not in _HOME:
+            raise AttributeError(f"module 'hpcflow' has no attribute {name!r}; it exports {', '.join(_HOME)}")
+        import importlib
 
-        refuse_foreign()
-    value = getattr(importlib.import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
+        if name == "Session":
+            from hpcflow.foreign import refuse_foreign
+
+            refuse_foreign()
+        value = getattr(importlib.import_module(_HOME[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

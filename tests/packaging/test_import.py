@@ -37,6 +37,13 @@ def test_every_exported_name_is_there() -> None:
     assert answer.stdout.strip() == "[]", answer.stderr
 
 
+def test_type_checkers_see_the_exported_names_where_they_are_looked_up() -> None:
+    statements = ast.parse((PACKAGE / "__init__.py").read_text()).body
+    block = next(node for node in statements if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    seen = {name.asname: node.module for node in block.body if isinstance(node, ast.ImportFrom) for name in node.names if name.name == name.asname}
+    assert seen == hpcflow._HOME
+
+
 def test_every_error_of_the_errors_module_is_exported() -> None:
     from hpcflow import errors
 
