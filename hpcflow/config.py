@@ -133,7 +133,8 @@ def _parse(name: str, value: Any, origin: str) -> Any:
 
 def _known(name: str, origin: str) -> dataclasses.Field[Any]:
     if name not in OPTIONS:
-        raise ConfigError(f"unknown option {name!r} ({origin}){near_names(name, OPTIONS)}. Options are: {', '.join(OPTIONS)}")
+        near = near_names(name, OPTIONS) or "."
+        raise ConfigError(f"unknown option {name!r} ({origin}){near} Options are: {', '.join(OPTIONS)}")
     return OPTIONS[name]
 
 
@@ -146,8 +147,8 @@ def _from_file(file_text: str | None, file_name: str) -> dict[str, Any]:
         raise ConfigError(f"configuration file {file_name}: {error}") from None
     table = tables.get("hpcflow")
     if not isinstance(table, dict):
-        near = near_names("hpcflow", tables)
-        raise ConfigError(f"configuration file {file_name} has no table [hpcflow]{near}; put the options below a line [hpcflow]")
+        near = near_names("hpcflow", tables) or "."
+        raise ConfigError(f"configuration file {file_name} has no table [hpcflow]{near} Put the options below a line [hpcflow]")
     return table
 
 
@@ -159,6 +160,7 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, str]:
         name = variable.removeprefix("HPCFLOW_").lower()
         if name not in OPTIONS:
             valid = [f"HPCFLOW_{option.upper()}" for option in OPTIONS] + list(OTHER_VARIABLES)
-            raise ConfigError(f"unknown variable {variable}{near_names(variable, valid)}; unset it, or see the options: {', '.join(OPTIONS)}")
+            near = near_names(variable, valid) or "."
+            raise ConfigError(f"unknown variable {variable}{near} Unset it, or see the options: {', '.join(OPTIONS)}")
         found[name] = value
     return found

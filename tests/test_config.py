@@ -70,8 +70,9 @@ def test_what_is_no_duration_is_refused(value):
 @pytest.mark.parametrize(
     ("keywords", "environ", "toml", "words"),
     [
-        ({"wokers": 2}, {}, None, ["'wokers'", "keyword argument", "did you mean 'workers'"]),
-        ({}, {"HPCFLOW_WORKRS": "2"}, None, ["HPCFLOW_WORKRS", "did you mean 'HPCFLOW_WORKERS'"]),
+        ({"wokers": 2}, {}, None, ["'wokers'", "keyword argument", "did you mean 'workers'? Options are: workers"]),
+        ({"zzzzzz": 2}, {}, None, ["'zzzzzz' (keyword argument). Options are: workers"]),
+        ({}, {"HPCFLOW_WORKRS": "2"}, None, ["HPCFLOW_WORKRS", "did you mean 'HPCFLOW_WORKERS'", "? Unset it"]),
         ({}, {}, "[hpcflow]\nthread = 2", ["'thread'", "file hpcflow.toml", "'threads'"]),
         ({"workers": 0}, {}, None, ["at least 1", "got 0"]),
         ({"workers": True}, {}, None, ["whole number"]),
