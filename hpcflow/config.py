@@ -42,7 +42,7 @@ class SessionConfig:
     """All options, checked. `None` means: decided when the session starts (from the machine, the MPI world, the data)."""
 
     workers: int | None = _option(None, optional(whole(1)), "workers; in-process ones unless started under MPI, where it must equal the world's")
-    threads: int | None = _option(None, optional(whole(1)), "task threads of one worker; None: from the rank's cores")
+    threads: int | None = _option(None, optional(whole(1)), "task threads of one worker; None: 1 (Polars uses the rank's cores)")
     memory_budget: int | None = _option(None, optional(size), "memory budget of one worker, bytes; None: a share of the cgroup's, Slurm's or node's")
     scratch: tuple[str, ...] | None = _option(None, optional(paths), "directories for spilled blocks, node-local ones first; None: TMPDIR or /tmp")
     policy: object = _option("default", any_object("a policy's name or a Policy"), "compiler passes to run: a policy's name or a Policy")
