@@ -68,8 +68,12 @@ def _runs_needed(sizes: Sequence[int], limit: int) -> int:
 
 
 def coalesce(sizes: Sequence[int], owners: Sequence[int], target: int, minimum_tasks_per_owner: int) -> list[tuple[int, int]]:
-    """Runs [start, stop) of adjacent partitions of one owner with at most `target` bytes together (or one partition), so that small partitions cost
-    one task, not many."""
+    """Runs [start, stop) of adjacent partitions of one owner, so that small partitions cost one task, not many.
+
+    Runs are even, not full ones and a rest: an owner's bytes are divided by the number of runs it needs (at `target` bytes each, and not fewer than
+    `minimum_tasks_per_owner` unless all its bytes are at most an eighth of `target`). So a run of several partitions may exceed `target` bytes, by up
+    to half the owner's largest partition; a partition above that is a run of its own.
+    """
     limits: dict[int, float] = {}
     for owner in set(owners):
         own = [size for size, o in zip(sizes, owners, strict=True) if o == owner]
