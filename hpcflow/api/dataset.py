@@ -130,9 +130,7 @@ class Dataset:
         """Change data types."""
         return self._then(Cast(dtypes, strict))
 
-    def fill_null(
-        self, value: Any = None, strategy: Any = None, limit: int | None = None, *, matches_supertype: bool = True
-    ) -> Dataset:
+    def fill_null(self, value: Any = None, strategy: Any = None, limit: int | None = None, *, matches_supertype: bool = True) -> Dataset:
         """Replace nulls by a value, in columns whose type it fits. Strategies that look at neighbouring rows are refused."""
         if strategy in ("min", "max"):
             return self.with_columns(pl.col(n).fill_null(getattr(pl.col(n), strategy)()) for n in self.columns)
@@ -353,8 +351,13 @@ class Dataset:
 
     def with_property(self, *, input: int = 0, **properties: Any) -> Dataset:
         """Overrule the compiler: execution properties of the last operator (parallelism, slots, memory_bytes, placement) or of its input edge
-        (pattern,
-        partition_count, ordered, data_flow, data_store, persistence, compression, combiner). Passes leave alone what is set here."""
+        (pattern, partition_count, ordered, data_flow, data_store, persistence, compression, combiner). Passes leave alone what is set here.
+
+        An enum's member may be given by its value: `pattern="hash shuffle"`, `data_flow="pull"`, `data_store="scratch"`, `persistence="keep"`.
+
+        Raises:
+            ConfigError: for an unknown property, one that the operator has no edge for, or a value that it cannot have.
+        """
         return building.with_property(self, input, properties)
 
     # -- actions ------------------------------------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import polars as pl
 
 from hpcflow.errors import ConfigError, near_names
+from hpcflow.ir.property_values import Check, flag, function, instance, member, one_of, optional, several, whole
 
 
 class Pattern(Enum):
@@ -82,12 +83,25 @@ class _Properties:
         return replace(self, **{name: value for name, value in changes.items() if name not in self.permanent})
 
     def with_user_choice(self, **changes: Any) -> Any:
-        """A copy with `changes` made permanent. Raises ConfigError for an unknown name."""
+        """A copy with `changes` made permanent; an enum's member may be given by its value: `data_flow="pull"`.
+
+        Raises:
+            ConfigError: for an unknown name, or for a value that the property cannot have.
+        """
         valid = [f.name for f in fields(self) if f.name != "permanent"]
         for name in changes:
             if name not in valid:
-                raise ConfigError(f"no execution property {name!r}{near_names(name, valid)}; there are {', '.join(valid)}")
-        return replace(self, **changes, permanent=self.permanent | frozenset(changes))
+                near = near_names(name, valid) or "."
+                raise ConfigError(f"no execution property {name!r}{near} There are {', '.join(valid)}")
+        checked = {name: _checked(name, value) for name, value in changes.items()}
+        return replace(self, **checked, permanent=self.permanent | frozenset(changes))
+
+
+def _checked(name: str, value: Any) -> Any:
+    try:
+        return _CHECKS[name](value)
+    except ValueError as error:
+        raise ConfigError(f"execution property {name} cannot be {value!r}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -129,3 +143,24 @@ class EdgeProperties(_Properties):
     """Codec of the frames on the way (shuffle/exchange.py)."""
     combiner: bool = True
     """Rows may be aggregated partially before they leave (compiler/passes/combine_before_shuffle.py)."""
+
+
+_CHECKS: dict[str, Check] = {
+    "parallelism": optional(whole(1)),
+    "slots": whole(1),
+    "memory_bytes": optional(whole(0)),
+    "placement": optional(several(whole(0), "workers (whole numbers from 0)", least=1)),
+    "pattern": member(Pattern),
+    "keys": several(instance(pl.Expr), "Polars expressions"),
+    "order": several(instance(SortKey), "SortKey"),
+    "function": optional(function),
+    "columns": several(instance(str), "column names"),
+    "partition_count": optional(whole(1)),
+    "ordered": flag,
+    "data_flow": member(DataFlow),
+    "data_store": member(DataStore),
+    "persistence": member(Persistence),
+    "compression": one_of("none", "lz4", "zstd"),
+    "combiner": flag,
+}
+"""What a user may set each property to."""

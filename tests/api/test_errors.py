@@ -99,3 +99,36 @@ def test_a_dataset_says_what_it_is_and_has_no_truth_value(one_session):
 def test_wrong_arguments_are_refused(one_session, call):
     with pytest.raises(hf.ConfigError):
         call(one_session.range(3))
+
+
+REFUSED_VALUES = {
+    "pattern": ("hash shufle", "'hash shuffle', .*did you mean 'hash shuffle'"),
+    "data_flow": ("pul", "'push', 'pull'; did you mean 'pull'"),
+    "data_store": ("disk", "'memory', 'scratch'"),
+    "persistence": (True, "'discard', 'keep'"),
+    "compression": ("lz5", "'none', 'lz4', 'zstd'; did you mean 'lz4'"),
+    "partition_count": (0, "at least 1, or None"),
+    "ordered": ("yes", "True or False"),
+    "combiner": (1, "True or False"),
+    "keys": (("k",), "Polars expressions"),
+    "order": (pl.col("k"), "SortKey"),
+    "function": (3, "a function"),
+    "columns": ("k", "column names"),
+    "parallelism": (2.0, "whole number of at least 1, or None"),
+    "slots": (None, "whole number of at least 1"),
+    "memory_bytes": ("1GB", "whole number of at least 0"),
+    "placement": ((0, -1), "workers .*, or None"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_VALUES)
+def test_a_value_that_a_property_cannot_have_is_refused_with_those_it_can(one_session, name):
+    value, valid = REFUSED_VALUES[name]
+    with pytest.raises(hf.ConfigError, match=f"property {name} cannot be .*: expected .*{valid}"):
+        one_session.range(3).repartition(2).with_property(**{name: value})
+
+
+@pytest.mark.parametrize("placement", [0, "0", (), (True,), (0.5,)])
+def test_a_placement_is_some_workers(one_session, placement):
+    with pytest.raises(hf.ConfigError, match="placement"):
+        one_session.range(3).with_property(placement=placement)

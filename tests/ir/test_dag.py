@@ -1,7 +1,9 @@
 """The Dag: immutable, acyclic, checked, and the same after a pickle."""
 
 import pickle
+from dataclasses import fields
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -10,7 +12,7 @@ from hpcflow.ir.dag import Dag, Edge, Vertex
 from hpcflow.ir.legality import IllegalDagError, check
 from hpcflow.ir.operators.filter import Filter
 from hpcflow.ir.operators.range import Range
-from hpcflow.ir.properties import EdgeProperties, Pattern, VertexProperties
+from hpcflow.ir.properties import _CHECKS, DataFlow, DataStore, EdgeProperties, Pattern, Persistence, VertexProperties
 from hpcflow.ir.render import to_dot, to_json, to_text
 
 SCHEMA = pl.Schema({"value": pl.Int64})
@@ -76,3 +78,23 @@ def test_a_permanent_property_is_not_changed_by_passes():
     assert chosen.with_changes(compression="none", ordered=False) == wanted
     with pytest.raises(ConfigError, match="did you mean 'placement'"):
         VertexProperties().with_user_choice(placment=(0,))
+
+
+def test_users_name_the_members_of_enums_by_their_values():
+    chosen = EdgeProperties().with_user_choice(pattern="hash shuffle", data_flow="pull", data_store="scratch", persistence="keep")
+    assert (chosen.pattern, chosen.data_flow, chosen.data_store) == (Pattern.HASH_SHUFFLE, DataFlow.PULL, DataStore.SCRATCH)
+    assert chosen.persistence is Persistence.KEEP
+    assert EdgeProperties().with_user_choice(pattern=Pattern.GATHER).pattern is Pattern.GATHER
+
+
+def test_users_give_workers_as_any_sequence_of_integers():
+    for placement in ([0, 2], (0, 2), np.array([0, 2]), range(0, 3, 2)):
+        chosen = VertexProperties().with_user_choice(placement=placement, slots=np.int64(2))
+        assert (chosen.placement, chosen.slots) == ((0, 2), 2)
+        assert type(chosen.slots) is int
+
+
+def test_every_property_has_a_check_that_its_default_passes():
+    given = [f for kind in (EdgeProperties, VertexProperties) for f in fields(kind) if f.name != "permanent"]
+    assert {f.name for f in given} == set(_CHECKS)
+    assert all(_CHECKS[f.name](f.default) == f.default for f in given)
