@@ -23,6 +23,7 @@ import polars as pl
 
 from hpcflow.api import building
 from hpcflow.api.dataset import GATHER, Dataset
+from hpcflow.api.extras import require_extra
 from hpcflow.comm.watchdog import write_report
 from hpcflow.compiler.policy import CompileContext, PassReport, optimize, resolve
 from hpcflow.config import SessionConfig, load_config
@@ -182,7 +183,8 @@ class Session:
         return self._source(FromMemory.of(table))
 
     def from_pandas(self, df: Any) -> Dataset:
-        """A pandas DataFrame of the driver."""
+        """A pandas DataFrame of the driver; ConfigError without pandas."""
+        require_extra("pandas", "from_pandas")
         return self._source(FromMemory.of(df))
 
     def from_numpy(self, data: Any, schema: Any = None) -> Dataset:

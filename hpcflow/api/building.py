@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from hpcflow.api.extras import require_extra
 from hpcflow.api.schemas import polars_errors
 from hpcflow.errors import ConfigError, SchemaError, UnsupportedExpressionError
 from hpcflow.expressions import AggregateStep, Kind, WindowStep, classify, expand, plan_expressions
@@ -206,6 +207,8 @@ def with_property(dataset: Dataset, input: int, properties: Mapping[str, Any]) -
                 f"{vertex.operator.name} has {len(inputs)} inputs, no input {input}; set {', '.join(on_edge)} on a dataset with an input edge"
             )
         changed = Input(inputs[input].dataset, inputs[input].properties.with_user_choice(**on_edge))
+        if "columns" in on_edge and changed.properties.columns:
+            require_extra("numba", "with_property(columns=...)")
         inputs = (*inputs[:input], changed, *inputs[input + 1 :])
     chosen = vertex.properties.with_user_choice(**on_vertex) if on_vertex else vertex.properties
     return type(dataset)(dataset._session, Vertex(vertex.operator, vertex.schema, chosen), inputs)

@@ -18,6 +18,7 @@ import polars as pl
 
 from hpcflow.api import building
 from hpcflow.api.building import Input
+from hpcflow.api.extras import require_extra
 from hpcflow.api.group_by import GroupBy
 from hpcflow.api.joins import join
 from hpcflow.api.schemas import check_columns, check_types, expand_columns, known_columns, polars_errors, row_keys
@@ -187,6 +188,8 @@ class Dataset:
             format: "polars" (DataFrame), "arrow" (pyarrow.Table), "pandas" (DataFrame) or "numpy" (dict of arrays).
             deterministic: the same input gives the same output, so that equal steps may be merged and run again.
         """
+        if format == "pandas":
+            require_extra("pandas", 'map_batches with format="pandas"')
         result = pl.Schema(schema) if schema is not None else _infer_schema(function, self.schema, format)
         return self._then(MapBatches(function, result, format, deterministic))
 
@@ -321,7 +324,11 @@ class Dataset:
             n: partitions; None: partitions per worker times workers.
             by: columns or row-wise expressions; equal keys meet. Without it rows are dealt round robin.
             partitioner: `f(df) -> integer array`, one partition number below `n` a row; with `columns` a function of these columns' values
-                that Numba compiles, called from the native loop.
+                that Numba compiles, called from the native loop (`pip install 'hpcflow-mpi[numba]'`).
+
+        Raises:
+            ConfigError: n below 1, a partitioner without n, or columns without Numba.
+            ColumnNotFoundError: for an unknown column.
         """
         if n is not None and n < 1:
             raise ConfigError(f"repartition: {n} partitions; give at least 1")
@@ -330,6 +337,8 @@ class Dataset:
             if n is None:
                 raise ConfigError("repartition with a partitioner needs n, the number of partitions it names")
             check_columns(columns, self.schema, "repartition")
+            if columns:
+                require_extra("numba", "repartition with a partitioner of columns")
             edge = EdgeProperties(pattern=Pattern.USER_SHUFFLE, function=partitioner, columns=tuple(columns))
         elif by is not None:
             keys = building.row_wise(self, building.parse([by] if isinstance(by, str | pl.Expr) else list(by), {}), "repartition")
@@ -371,7 +380,8 @@ class Dataset:
         return self.collect().to_arrow()
 
     def to_pandas(self) -> Any:
-        """All rows as a pandas.DataFrame."""
+        """All rows as a pandas.DataFrame; ConfigError without pandas, before anything runs."""
+        require_extra("pandas", "to_pandas")
         return self.collect().to_pandas()
 
     def to_numpy(self) -> Any:
@@ -406,6 +416,8 @@ class Dataset:
 
     def foreach_partition(self, function: Callable[[Any], Any], *, format: Format = "polars") -> None:
         """Call `function` with the rows of each partition on its worker."""
+        if format == "pandas":
+            require_extra("pandas", 'foreach_partition with format="pandas"')
         self._session._run_end(self._then(ForeachPartition(function, self.schema, format)), "foreach_partition")
 
     def explain(self, passes: bool = False, analyze: bool = False, format: Literal["text", "dot", "json"] = "text") -> str:

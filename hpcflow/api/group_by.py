@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from hpcflow.api import building
+from hpcflow.api.extras import require_extra
 from hpcflow.api.schemas import polars_errors, row_keys
 from hpcflow.errors import SchemaError
 from hpcflow.expressions import check_right_when_whole
@@ -121,6 +122,8 @@ class GroupBy:
         """`function(group) -> table` for each group."""
         from hpcflow.ir.operators.map_batches import from_format, to_format
 
+        if format == "pandas":
+            require_extra("pandas", 'map_groups with format="pandas"')
         prepared, keys, _ = self._prepare()
         columns = self._dataset.columns
 

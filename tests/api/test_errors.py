@@ -1,5 +1,7 @@
 """Wrong programs fail at the line that makes them, with what to do next."""
 
+import sys
+
 import polars as pl
 import pytest
 
@@ -132,3 +134,26 @@ def test_a_value_that_a_property_cannot_have_is_refused_with_those_it_can(one_se
 def test_a_placement_is_some_workers(one_session, placement):
     with pytest.raises(hf.ConfigError, match="placement"):
         one_session.range(3).with_property(placement=placement)
+
+
+NEEDS_AN_EXTRA = {
+    "from_pandas": ("pandas", lambda s: s.from_pandas(pl.DataFrame({"a": [1]}))),
+    "to_pandas": ("pandas", lambda s: s.range(3).map_batches(never, schema={"value": pl.Int64}).to_pandas()),
+    "map_batches": ("pandas", lambda s: s.range(3).map_batches(never, format="pandas")),
+    "map_groups": ("pandas", lambda s: s.range(3).group_by("value").map_groups(never, None, "pandas")),
+    "foreach_partition": ("pandas", lambda s: s.range(3).foreach_partition(never, format="pandas")),
+    "repartition": ("numba", lambda s: s.range(3).repartition(2, partitioner=lambda value: value % 2, columns=["value"])),
+    "with_property": ("numba", lambda s: s.range(3).repartition(2).with_property(columns=["value"])),
+}
+
+
+def never(df):
+    raise AssertionError("called")
+
+
+@pytest.mark.parametrize("name", NEEDS_AN_EXTRA)
+def test_without_an_extra_the_line_that_needs_it_says_how_to_install_it(one_session, monkeypatch, name):
+    library, call = NEEDS_AN_EXTRA[name]
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(hf.ConfigError, match=rf"{name}.* needs {library}.*pip install 'hpcflow-mpi\[{library}\]'"):
+        call(one_session)
