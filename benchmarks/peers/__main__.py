@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import platform
+import signal
 import sys
 import time
 from pathlib import Path
@@ -27,18 +28,22 @@ from benchmarks.peers.systems import ROOT, SYSTEMS
 
 def main() -> int:
     """Exit status 1 when results differ, or a system failed or was left out."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # systems are ended, as after Ctrl-C
     options = _options()
     data = options.data.resolve() / f"rows-{options.rows}"
     make(data, options.rows)
-    began, load_before = time.strftime("%Y-%m-%d %H:%M:%S"), os.getloadavg()[0]
+    facts = {"rows": options.rows, "rounds": options.rounds, "began": time.strftime("%Y-%m-%d %H:%M:%S"), "machine": _machine()}
+    load_before = os.getloadavg()[0]
+    kept = ROOT / ".benchmarks" / time.strftime("peers-%Y%m%d-%H%M%S.json")
+    runs: list[Run] = []
     with contextlib.ExitStack() as stack:
         runners, left_out = _start(options, data, stack)
-        runs = _rounds(runners, options.workloads, options.rounds)
         versions = {r.system.name: r.versions for r in runners.values()}
-    wrong = mismatches(runs) + [f"{r.workload}: {r.system} failed: {r.error}" for r in runs if r.error]
-    machine, load = _machine(), (load_before, os.getloadavg()[0])
-    facts = {"rows": options.rows, "rounds": options.rounds, "began": began, "load": load, "machine": machine, "versions": versions}
-    kept = _keep({**facts, "left_out": left_out, "wrong": wrong, "runs": as_json(runs)})
+        for number in range(options.rounds + 1):
+            runs += _round(number, runners, options.workloads)
+            wrong = mismatches(runs) + [f"{r.workload}: {r.system} failed: {r.error}" for r in runs if r.error]
+            load = (load_before, os.getloadavg()[0])
+            _keep(kept, {**facts, "load": load, "versions": versions, "left_out": left_out, "wrong": wrong, "runs": as_json(runs)})
     for title, what in (
         ("Seconds, median (minimum)", "seconds"),
         ("Ratio of medians to hpcflow's: above 1 hpcflow is faster", "ratio"),
@@ -49,7 +54,7 @@ def main() -> int:
     print("\nresults: " + ("rows and sums of all systems agree" if not wrong else "\n".join(["THEY DIFFER", *wrong])))
     for line in left_out:
         print(f"left out: {line}")
-    print(f"machine: {machine}; load {load[0]:.1f} before, {load[1]:.1f} after\nversions: {versions}\nkept: {kept}")
+    print(f"machine: {facts['machine']}; load {load[0]:.1f} before, {load[1]:.1f} after\nversions: {versions}\nkept: {kept}")
     return 1 if wrong or left_out else 0
 
 
@@ -90,21 +95,21 @@ def _start(options: Any, data: Path, stack: contextlib.ExitStack) -> tuple[dict[
     return runners, left_out
 
 
-def _rounds(runners: dict[str, Runner], workloads: list[str], rounds: int) -> list[Run]:
+def _round(number: int, runners: dict[str, Runner], workloads: list[str]) -> list[Run]:
+    """Every workload on every system in turn. A system that ends or does not answer is taken out of `runners`."""
     runs: list[Run] = []
-    for number in range(rounds + 1):
-        for workload in workloads:
-            for name, runner in list(runners.items()):
-                if workload not in runner.workloads:
-                    continue
-                try:
-                    run = Run(name, workload, number, **runner.run(workload))
-                except RunnerError as error:
-                    run = Run(name, workload, number, error=str(error))
-                    del runners[name]  # it cannot go on; the others do
-                runs.append(run)
-                told = run.error or f"{run.seconds:8.3f} s {run.rows:>11,} rows"
-                print(f"round {number} {workload:22} {name:8} {told}", file=sys.stderr, flush=True)
+    for workload in workloads:
+        for name, runner in list(runners.items()):
+            if workload not in runner.workloads:
+                continue
+            try:
+                run = Run(name, workload, number, **runner.run(workload))
+            except RunnerError as error:
+                run = Run(name, workload, number, error=str(error))
+                del runners[name]
+            runs.append(run)
+            told = run.error or f"{run.seconds:8.3f} s {run.rows:>11,} rows"
+            print(f"round {number} {workload:22} {name:8} {told}", file=sys.stderr, flush=True)
     return runs
 
 
@@ -115,11 +120,10 @@ def _machine() -> str:
     return f"{len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, {cpu}, Python {platform.python_version()}"
 
 
-def _keep(facts: dict[str, Any]) -> Path:
-    path = ROOT / ".benchmarks" / time.strftime("peers-%Y%m%d-%H%M%S.json")
+def _keep(path: Path, facts: dict[str, Any]) -> None:
+    """Written after each round: what was measured survives an interruption."""
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(facts, indent=1))
-    return path
 
 
 if __name__ == "__main__":
