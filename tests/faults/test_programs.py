@@ -135,7 +135,8 @@ def test_options_that_do_not_fit_the_world_are_told_once(tmp_path):
     for options, words in cases.items():
         ended = launch(f"with hf.Session({options}) as s: pass", folder=tmp_path)
         assert ended.status == 1 and not ended.left, ended
-        assert words in ended.stderr and ended.stderr.count("Traceback") == 1, ended.stderr
+        # Rank 0 gives the traceback, the others a line; a launcher may end rank 0 for another rank's status before it has.
+        assert words in ended.stderr and ended.stderr.count("Traceback") <= 1, ended.stderr
 
 
 def test_mpi_below_multiple_is_one_error(tmp_path):
