@@ -100,7 +100,7 @@ def main() -> None:
         ratio=round(best / reference_s, 2),
         peak_over_input=round(world.allreduce(peak_bytes, op=mpi.MAX) / input_bytes, 2),
         blocked_s=round(blocked, 3),
-        library=engine_ready.comm.facts.library,  # type: ignore[attr-defined]
+        library=engine_ready.comm.facts.mpi_library,  # type: ignore[attr-defined]
     )
     if rank == 0:
         print(json.dumps(asdict(figures)), flush=True)

@@ -14,7 +14,7 @@ def hello(world: World, size_bytes: int) -> None:
     rows = world.comm.gather(here, root=0)
     if rows is not None:
         standard = ".".join(map(str, world.facts.standard))
-        print(f"{library_name(world.facts.library)}, MPI {standard}, {world.facts.thread_level}: {world.size} ranks")
+        print(f"{library_name(world.facts.mpi_library)}, MPI {standard}, {world.facts.thread_level}: {world.size} ranks")
         world.print_table(["rank", "host", "pid", "cores", "POLARS_MAX_THREADS"], rows)
 
 

@@ -15,7 +15,7 @@ _MESSAGE_BYTES = 1 << 22
 def probe(world: World, size_bytes: int) -> None:
     """Library, thread level, hosts, shared-memory windows, latency and bandwidth; `size_bytes` is not used."""
     facts = {
-        "library": library_name(world.facts.library),
+        "library": library_name(world.facts.mpi_library),
         "standard": list(world.facts.standard),
         "thread_level": world.facts.thread_level,
         "ranks": world.size,

@@ -51,7 +51,7 @@ def open_world() -> Iterator[World]:
     """All ranks; refuses a world of 1 that its launcher meant to be larger."""
     install_excepthooks()
     mpi = open_mpi()
-    check_world(detect(os.environ), mpi.size, mpi.facts.library)
+    check_world(detect(os.environ), mpi.size, mpi.facts.mpi_library)
     comm = mpi.duplicate()
     yield World(comm, mpi.facts, socket.gethostname())
     comm.Barrier()

@@ -51,7 +51,7 @@ def import_mpi() -> Any:
 class MpiFacts:
     """What doctor prints and the session decides by."""
 
-    library: str
+    mpi_library: str
     """First line of the library's version text."""
     standard: tuple[int, int]
     """Version of the MPI standard."""
@@ -103,7 +103,7 @@ class MpiComm:
         self.rank = communicator.Get_rank()
         self.size = communicator.Get_size()
         self.facts = MpiFacts(
-            library=module.Get_library_version().splitlines()[0].strip("\0 "),
+            mpi_library=module.Get_library_version().splitlines()[0].strip("\0 "),
             standard=cast("tuple[int, int]", module.Get_version()),
             thread_level=_thread_level(module),
         )

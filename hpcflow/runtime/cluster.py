@@ -248,7 +248,7 @@ def start_mpi(config: SessionConfig, events: EventLog) -> Cluster | None:
 def mpi_library() -> str:
     """What MPI says about itself; empty before `start_mpi`."""
     process = _Process.instance
-    return "" if process is None else str(getattr(process.engine.comm, "facts").library)  # noqa: B009  # a Comm of open_mpi has facts
+    return "" if process is None else str(getattr(process.engine.comm, "facts").mpi_library)  # noqa: B009  # a Comm of open_mpi has facts
 
 
 def _worker_count(ranks: int, config: SessionConfig) -> int:

@@ -69,7 +69,7 @@ def check_slurm_world(environ: Mapping[str, str]) -> CheckResult:
     hint = detect(environ)
     if hint.slurm_step_tasks in (None, 1):
         return CheckResult("world", "ok", "not one of several tasks of a Slurm step")
-    script = "from hpcflow.comm.mpi import open_mpi; c = open_mpi(); print(c.size, c.facts.library, sep='|', flush=True); c.close()"
+    script = "from hpcflow.comm.mpi import open_mpi; c = open_mpi(); print(c.size, c.facts.mpi_library, sep='|', flush=True); c.close()"
     answer = _run([sys.executable, "-c", script], environ)  # every task of the step does this: MPI starts for all of them or for none
     size, _, library = answer.stdout.strip().rpartition("\n")[2].partition("|")
     if not size.isdigit():
