@@ -102,7 +102,10 @@ def mean_of(book: PartialBook, of: Tree, dtype: pl.DataType, output: pl.DataType
             x = x.cast(pl.Datetime("us"))
         return (x.to_physical() if temporal else x).cast(pl.Float64).sum()
 
-    sums = book.add("f64 sum", of, lambda x: [total(x)], lambda columns: [columns[0].sum()])[0]
+    if dtype == pl.Float64:  # the same column that sum() needs
+        sums = _simple(book, "sum", of, lambda x: x.sum())
+    else:
+        sums = book.add("f64 sum", of, lambda x: [total(x)], lambda columns: [columns[0].sum()])[0]
     count = _counted(book, "count", of, lambda x: x.count())
     mean = pl.when(count > 0).then(sums / count)
     return mean.cast(pl.Int64).cast(output) if temporal else mean.cast(output)
