@@ -21,8 +21,8 @@ from hpcflow.errors import OutOfBudgetError
 from hpcflow.ir.properties import EdgeProperties, Pattern
 from hpcflow.native import hash_partition_ids, range_partition_ids
 from hpcflow.plan.physical import ExchangeLeaf, PartitionRun, PhysicalPlan, Stage, TaskSpec
-from hpcflow.runtime.partitioning import key_table, sort_key_table
 from hpcflow.shuffle.exchange import Exchange
+from hpcflow.shuffle.key_tables import key_table, sort_key_table
 from hpcflow.shuffle.partitioners import choose_splitters, sample_keys
 from hpcflow.shuffle.splitters import Sample
 

@@ -1,8 +1,7 @@
 """A worker: serves the master's messages and runs tasks on its task threads.
 
-Invariant: `serve` runs on one thread and never blocks on a task; tasks run on `threads` threads of their own, of which at most `polars_slots`
-compute in Polars at a
-time while others pack or wait; a task's failure is one message to the master and leaves the worker as it was.
+Invariant: `serve` runs on one thread and never blocks on a task; tasks run on `threads` threads of their own, of which one computes in Polars
+at a time while others pack or wait; a task's failure is one message to the master and leaves the worker as it was.
 """
 
 from __future__ import annotations
@@ -56,14 +55,13 @@ from hpcflow.runtime.block_store import BlockStore
 from hpcflow.runtime.endings import process_namespace
 from hpcflow.runtime.failures import first_line, pack_error, task_failed
 from hpcflow.runtime.oversize import Keep, Pieces, check_piece, cut_into_pieces, target_bytes
-from hpcflow.runtime.partitioning import make_partitioner, partitioner_name, sort_key_table
+from hpcflow.runtime.partitioning import make_partitioner, partitioner_name
 from hpcflow.runtime.tasks import OperatorTrace, evaluate
 from hpcflow.runtime.vitals import Vitals
 from hpcflow.shuffle.exchange import Exchange, ExchangeService, ExchangeStats
-from hpcflow.shuffle.partitioners import Partitioner, sample_keys
+from hpcflow.shuffle.key_tables import sort_key_table
+from hpcflow.shuffle.partitioners import TASK_POSITION_BITS, Partitioner, sample_keys
 
-TASK_POSITION_BITS = 40
-"""A row's place within a dataset is (task << 40) | row: at most 2**40 rows a task."""
 RESULTS_WAIT_S = 0.005
 """Results of tasks that end within this time of each other travel in one message."""
 SAMPLE_ROWS = 2048

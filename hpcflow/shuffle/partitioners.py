@@ -16,6 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from hpcflow.native import hash_partition_ids, range_partition_ids
+from hpcflow.shuffle.key_tables import key_table, sort_key_table
 from hpcflow.shuffle.numba_partitioner import NumbaPartitioner
 from hpcflow.shuffle.splitters import choose_splitters, sample_keys
 from hpcflow.shuffle.user_ids import Ids, checked_ids
@@ -32,8 +33,8 @@ __all__ = [
     "sample_keys",
 ]
 
-_TASK_BITS = 40
-"""Positions carry the task's number above this bit where the rows before a task are not counted."""
+TASK_POSITION_BITS = 40
+"""Where the rows before a task are not counted, a row's position is (task << 40) | row: at most 2**40 rows a task."""
 
 
 class Partitioner(Protocol):
@@ -49,13 +50,13 @@ class Partitioner(Protocol):
 class HashPartitioner:
     """Equal keys meet. Callers cast key columns that shall meet to one dtype beforehand."""
 
-    def __init__(self, keys: Sequence[str], partitions: int, seed: int = 0) -> None:
+    def __init__(self, keys: Sequence[str | pl.Expr], partitions: int, seed: int = 0) -> None:
         self.keys = list(keys)
         self.partitions = partitions
         self.seed = seed
 
     def partition_ids(self, df: pl.DataFrame, position_start: int) -> Ids:
-        ids: Ids = hash_partition_ids(df.select(self.keys), self.partitions, self.seed)
+        ids: Ids = hash_partition_ids(key_table(df, self.keys), self.partitions, self.seed)
         return ids
 
 
@@ -75,14 +76,14 @@ class RangePartitioner:
         nulls_last: Sequence[bool],
     ) -> None:
         self.by = list(by)
-        self.splitters = splitters
+        self.splitters = pl.DataFrame({str(i): column for i, column in enumerate(splitters.get_columns())})
         self.splitter_positions = splitter_positions
         self.descending = list(descending)
         self.nulls_last = list(nulls_last)
         self.partitions = splitters.height + 1
 
     def partition_ids(self, df: pl.DataFrame, position_start: int) -> Ids:
-        keys = df.select(self.by)
+        keys = sort_key_table(df, self.by)
         ids: Ids = range_partition_ids(keys, self.splitters, self.descending, self.nulls_last, position_start, self.splitter_positions)
         return ids
 
@@ -94,7 +95,7 @@ class RoundRobinPartitioner:
         self.partitions = partitions
 
     def partition_ids(self, df: pl.DataFrame, position_start: int) -> Ids:
-        first = (position_start + (position_start >> _TASK_BITS)) % self.partitions
+        first = (position_start + (position_start >> TASK_POSITION_BITS)) % self.partitions
         cycle = (np.arange(self.partitions, dtype=np.uint32) + np.uint32(first)) % np.uint32(self.partitions)
         return np.resize(cycle, df.height)
 
