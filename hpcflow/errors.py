@@ -1,8 +1,7 @@
 """Every error a user can see, one class per kind of reader.
 
 Invariant: whatever hpcflow raises on purpose derives from `HpcflowError`, says in its message what happened and what to do next, and survives
-pickling (errors
-travel from workers to the driver).
+pickling (errors travel from workers to the driver).
 """
 
 from __future__ import annotations

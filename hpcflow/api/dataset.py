@@ -1,8 +1,7 @@
 """Dataset: a lazy table with the methods of `polars.LazyFrame`.
 
 Invariant: a method builds vertices and edges and checks the program against the schema at once (so that an error points at the line that made it);
-nothing runs
-before an action. Rows have an order, (source split, row), and every method keeps or changes it as Polars' does.
+nothing runs before an action. Rows have an order, (source split, row), and every method keeps or changes it as Polars' does.
 
     late = flights.filter(pl.col("arr_delay") > 0).group_by("carrier").agg(pl.len())
     late.collect()

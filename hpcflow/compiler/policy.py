@@ -1,8 +1,8 @@
 """A Policy is an ordered list of passes; the runner times, checks and can skip each.
 
 A pass is a function `(Dag, CompileContext) -> Dag` wrapped in `Pass`. An *annotating* pass changes properties only (the runner checks that vertices
-and ends of
-edges stay); others may insert, merge or remove vertices. Add your own with `Policy.with_pass`, or by an entry point of group `hpcflow.passes`.
+and ends of edges stay); others may insert, merge or remove vertices. Add your own with `Policy.with_pass`, or by an entry point of group
+`hpcflow.passes`.
 
     policy = DEFAULT.without("broadcast_join").with_pass(Pass("mine", my_function, annotates=("compression",)), after="compression")
     hf.Session(policy=policy)
@@ -164,8 +164,7 @@ def _differ(a: Any, b: Any) -> bool:
 
 def resolve(policy: object) -> Policy:
     """A Policy from an option's value: a Policy, `"default"`, `"none"`, or the name of an entry point of group `hpcflow.policies`; passes of the
-    entry points of
-    group `hpcflow.passes` are appended to the default one."""
+    entry points of group `hpcflow.passes` are appended to the default one."""
     from importlib.metadata import entry_points
 
     from hpcflow.compiler.default import DEFAULT, NONE

@@ -1,8 +1,7 @@
 """Execution properties: how a vertex or an edge is to be run, as opposed to what it computes.
 
 Invariant: values are immutable; a pass makes new ones with `with_changes`, which refuses to touch what a user made permanent. Each property has
-exactly one
-reader in the planner or the runtime, named in its comment.
+exactly one reader in the planner or the runtime, named in its comment.
 
 >>> EdgeProperties(pattern=Pattern.HASH_SHUFFLE).with_changes(compression="lz4").compression
 'lz4'

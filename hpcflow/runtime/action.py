@@ -1,8 +1,8 @@
 """One action: a physical plan on its way from the first source task to the result.
 
 Invariant: all state is changed by one thread, the caller's, in `_handle` of one message at a time; what is decided there is computed by the pure
-functions of
-`task_making` and `scheduler`. However it ends, every worker has let go of it (ActionEnded) before `run` returns or raises, unless a worker is lost.
+functions of `task_making` and `scheduler`. However it ends, every worker has let go of it (ActionEnded) before `run` returns or raises, unless a
+worker is lost.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The master: one per job, on rank 0. It knows the workers, numbers the exchange steps and runs actions.
 
 Invariant: rows pass through it only for results to the driver and sources that the driver holds. Several actions may run at once, each on its
-caller's thread;
-exchange steps of all of them come from one sequence and are opened on every worker in that order.
+caller's thread; exchange steps of all of them come from one sequence and are opened on every worker in that order.
 """
 
 from __future__ import annotations

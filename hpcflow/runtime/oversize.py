@@ -3,10 +3,8 @@
     partition p (4 GB, target 1 GB)  ->  pieces 0..3, each read, evaluated and sent on before the next is read
 
 A piece of a hash shuffle has the rows whose keys, hashed with another seed, fall to it, on all inputs alike, so equal keys stay together. A piece
-of a range
-shuffle is a range of the partition's own order, and pieces follow each other in that order. What cannot be cut (one key) stays whole; when that
-alone is over
-the worker's budget, the task fails and names the key.
+of a range shuffle is a range of the partition's own order, and pieces follow each other in that order. What cannot be cut (one key) stays whole; when
+that alone is over the worker's budget, the task fails and names the key.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Who runs which task: pure functions over counts.
 
 Source tasks are handed out in groups that shrink towards the end (guided self-scheduling, Polychronopoulos and Kuck, 1987): each worker first gets
-its share of
-half of what is left, and more when it runs low. What a slow worker has queued is taken back for one that has run dry. Tasks with a pinned input go
-where it is.
+its share of half of what is left, and more when it runs low. What a slow worker has queued is taken back for one that has run dry. Tasks with a
+pinned input go where it is.
 """
 
 from __future__ import annotations

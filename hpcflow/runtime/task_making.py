@@ -1,8 +1,7 @@
 """Make the tasks of a stage from what is known when its inputs are complete: pure functions.
 
 A task reads one split, one run of partitions or one block; where a stage has several such inputs, those of a concat follow each other and those of
-a join go in
-step. Broadcast inputs are read by every task and need no mention.
+a join go in step. Broadcast inputs are read by every task and need no mention.
 """
 
 from __future__ import annotations

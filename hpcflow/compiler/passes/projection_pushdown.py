@@ -1,8 +1,7 @@
 """Read and move only the columns that are needed.
 
 Walks from the sinks up: each vertex says which columns of its inputs its needed outputs take (`Operator.required_columns`). Sources read only
-those; before an
-exchange a select drops the others; expressions nobody needs are not computed.
+those; before an exchange a select drops the others; expressions nobody needs are not computed.
 """
 
 from __future__ import annotations

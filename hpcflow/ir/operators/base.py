@@ -1,8 +1,7 @@
 """The base of all operators: what a vertex computes.
 
 Invariant: an operator is a frozen dataclass that pickles; `apply` is a pure function of its inputs and the `TaskInfo`; evaluated on each partition
-of inputs that
-travelled along the edges the API chose, the results concatenated in task order are what Polars gives on the whole input.
+of inputs that travelled along the edges the API chose, the results concatenated in task order are what Polars gives on the whole input.
 """
 
 from __future__ import annotations

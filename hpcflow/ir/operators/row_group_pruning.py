@@ -2,8 +2,7 @@
 
 Invariant: never rules out a row group with a row for which the predicate is true. Only conjunctions and disjunctions of `column <op> literal`,
 `is_null`, `is_not_null`, `is_between` and `is_in` are understood; anything else may match. Polars itself compares, on a small frame of minima and
-maxima,
-so its type rules hold.
+maxima, so its type rules hold.
 
     may_match(footers, schema, pl.col("day") >= date(2024, 1, 1))     # bool[row groups]
 """
