@@ -143,6 +143,12 @@ class EdgeProperties(_Properties):
     combiner: bool = True
     """Rows may be aggregated partially before they leave (compiler/passes/combine_before_shuffle.py)."""
 
+    @property
+    def is_pulled(self) -> bool:
+        """Rows are stored before they travel: splitters or balanced owners need all of them, or they are to wait on scratch."""
+        waits = self.pattern is Pattern.RANGE_SHUFFLE or self.data_flow is DataFlow.PULL or self.data_store is DataStore.SCRATCH
+        return self.pattern.moves_rows and waits
+
 
 _CHECKS: dict[str, Check] = {
     "parallelism": optional(whole(1)),

@@ -19,7 +19,7 @@ from hpcflow.ir.operators.concat import Cache, Collect, Keep, ReadCache
 from hpcflow.ir.operators.from_memory import FromMemory
 from hpcflow.ir.operators.sink import Sink
 from hpcflow.ir.operators.source import Source
-from hpcflow.ir.properties import DataFlow, EdgeProperties, Pattern, VertexProperties
+from hpcflow.ir.properties import EdgeProperties, Pattern, VertexProperties
 from hpcflow.plan.physical import (
     BlocksLeaf,
     BroadcastLeaf,
@@ -80,7 +80,7 @@ class _Splitter:
         for edge in edges:
             if not edge.properties.pattern.moves_rows:
                 continue
-            if self._waits_for_sizes(edge):
+            if edge.properties.is_pulled:
                 pulls.append(edge)
             else:
                 self._plan_exchange(edge, id)
@@ -89,7 +89,7 @@ class _Splitter:
             outputs.append(SinkOutput(vertex.id))
         cache = vertex.operator.key if isinstance(vertex.operator, Cache) else None
         if cache is not None or pulls or any(not edge.properties.pattern.moves_rows for edge in edges):
-            outputs.append(StoreOutput(cache, tuple((edge_name(edge), _statistic(edge)) for edge in pulls)))
+            outputs.append(StoreOutput(cache, tuple((edge_name(edge), kind) for edge in pulls if (kind := _statistic(edge)) is not None)))
         self.stages.append(Stage(id, root, tuple(outputs), tuple(sorted(set(depends))), properties, " > ".join(labels), positions))
         for edge in pulls:
             self._plan_exchange(edge, len(self.stages))
@@ -99,11 +99,6 @@ class _Splitter:
 
     def _blocks_of(self, vertex: Vertex, reader: str) -> BlocksLeaf:
         return BlocksLeaf(stage=self.stage_of[vertex.id], reader=reader)
-
-    def _waits_for_sizes(self, edge: Edge) -> bool:
-        return edge.properties.pattern is Pattern.RANGE_SHUFFLE or (
-            edge.properties.pattern is Pattern.HASH_SHUFFLE and edge.properties.data_flow is DataFlow.PULL
-        )
 
     def _plan_exchange(self, edge: Edge, producer: int) -> None:
         properties = edge.properties
@@ -150,8 +145,11 @@ class _Splitter:
         return leaf, [self.exchanges[name].producer], VertexProperties(), [], False
 
 
-def _statistic(edge: Edge) -> Literal["sample", "histogram"]:
-    return "sample" if edge.properties.pattern is Pattern.RANGE_SHUFFLE else "histogram"
+def _statistic(edge: Edge) -> Literal["sample", "histogram"] | None:
+    """What the master must know of the stored rows before they travel."""
+    if edge.properties.pattern is Pattern.RANGE_SHUFFLE:
+        return "sample"
+    return "histogram" if edge.properties.pattern is Pattern.HASH_SHUFFLE else None
 
 
 def _stricter(a: VertexProperties, b: VertexProperties) -> VertexProperties:

@@ -273,7 +273,7 @@ class ActionRun:
     def _start(self, run: StageRun) -> None:
         run.move(StageState.RUNNING)
         run.started = time.monotonic()
-        run.tasks = make_tasks(self.plan, run.stage, self._known())
+        run.tasks = make_tasks(self.plan, run.stage, self._known(run.stage))
         for output in run.stage.outputs:
             if isinstance(output, ExchangeOutput):
                 self._open(self.plan.exchanges[output.edge], run.stage)
@@ -554,11 +554,12 @@ class ActionRun:
 
     # -- what is known ------------------------------------------------------------------------------------------------------------------------------
 
-    def _known(self) -> KnownInputs:
+    def _known(self, stage: Stage) -> KnownInputs:
+        exchanges = {edge: self.exchanges[edge] for leaf in stage.leaves() if (edge := getattr(leaf, "edge", None)) is not None}
         return KnownInputs(
             splits=self._splits_of,
-            owners={edge: run.spec.owners for edge, run in self.exchanges.items()},
-            sizes={edge: run.sizes() for edge, run in self.exchanges.items()},
+            owners={edge: run.spec.owners for edge, run in exchanges.items()},
+            sizes={edge: run.sizes() for edge, run in exchanges.items()},
             blocks=self._blocks_of,
             target_bytes=self.master.config.target_partition_bytes or (64 << 20),
             tasks_per_owner=self._slots,

@@ -140,6 +140,8 @@ def data_store_scratch_writes_blocks_at_once(session):
     assert not Seen(session, base).of(records.SpillWritten)
     written = Seen(session, base.with_property(data_store=DataStore.SCRATCH)).of(records.SpillWritten)
     assert sum(e.resident_bytes for e in written) > 10_000
+    for shuffled in (session.from_polars(TABLE).repartition(4, by="k"), session.from_polars(TABLE).repartition(4)):  # what travels waits there too
+        assert sum(e.resident_bytes for e in Seen(session, shuffled.with_property(data_store="scratch")).of(records.SpillWritten)) > 10_000
 
 
 def persistence_keep_frees_at_the_end_only(session):

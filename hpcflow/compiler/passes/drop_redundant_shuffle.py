@@ -20,7 +20,7 @@ from hpcflow.ir.operators.join import Join
 from hpcflow.ir.operators.select import Select
 from hpcflow.ir.operators.unique import Unique
 from hpcflow.ir.operators.with_columns import WindowColumns, WithColumns
-from hpcflow.ir.properties import DataFlow, Pattern
+from hpcflow.ir.properties import Pattern
 
 Partitioning = tuple[tuple[object, ...], int | None]
 """Fingerprints of the key expressions, partition count."""
@@ -64,7 +64,7 @@ def _is_redundant(dag: Dag, vertex: Vertex, edge: Edge, known: dict[int, Known])
         return False
     if _of(edge) not in (known[edge.source].aligned if others else known[edge.source].together):
         return False
-    return all(e.properties.pattern is Pattern.HASH_SHUFFLE and e.properties.data_flow is DataFlow.PUSH for e in others)
+    return all(e.properties.pattern is Pattern.HASH_SHUFFLE and not e.properties.is_pulled for e in others)
 
 
 def _partitionings(dag: Dag, vertex: Vertex, known: dict[int, Known]) -> Known:
