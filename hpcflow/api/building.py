@@ -14,8 +14,8 @@ import polars as pl
 
 from hpcflow.api.extras import require_extra
 from hpcflow.api.schemas import polars_errors
-from hpcflow.errors import ConfigError, SchemaError, UnsupportedExpressionError
-from hpcflow.expressions import AggregateStep, Kind, WindowStep, classify, expand, plan_expressions
+from hpcflow.errors import ConfigError, SchemaError
+from hpcflow.expressions import AggregateStep, WindowStep, plan_expressions, row_wise_keys
 from hpcflow.ir.dag import Dag, Edge, Vertex
 from hpcflow.ir.operators.concat import Cache, ReadCache
 from hpcflow.ir.operators.filter import Filter
@@ -63,14 +63,7 @@ def parse(exprs: Iterable[Any], named: Mapping[str, Any]) -> list[pl.Expr]:
 def row_wise(dataset: Dataset, exprs: list[pl.Expr], what: str) -> list[pl.Expr]:
     """Expanded expressions that must be row-wise (keys of all kinds)."""
     with polars_errors(dataset.schema):
-        expanded = expand(exprs, dataset.schema)
-    for expr in expanded:
-        found = classify(expr, dataset.schema)
-        if found.kind is not Kind.ROW_WISE:
-            raise UnsupportedExpressionError(
-                f"{what}: a key must be computed row by row, and {found.node} is not: {found.reason}; add it as a column first"
-            )
-    return expanded
+        return row_wise_keys(exprs, dataset.schema, what)
 
 
 def flags(value: Any, count: int, name: str) -> tuple[bool, ...]:

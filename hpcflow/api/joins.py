@@ -9,6 +9,7 @@ import polars as pl
 from hpcflow.api import building
 from hpcflow.api.schemas import polars_errors
 from hpcflow.errors import ConfigError, SchemaError, near_names
+from hpcflow.expressions import common_key_types
 from hpcflow.ir.dag import Vertex
 from hpcflow.ir.operators.join import Join
 from hpcflow.ir.properties import EdgeProperties, Pattern
@@ -47,7 +48,7 @@ def join(
     if how == "cross":
         edges = (EdgeProperties(), EdgeProperties(pattern=Pattern.BROADCAST))
     else:
-        lefts, rights = _common_types(left.schema, right.schema, lefts, rights)
+        lefts, rights = common_key_types(left.schema, right.schema, lefts, rights)
         edges = (EdgeProperties(pattern=Pattern.HASH_SHUFFLE, keys=tuple(lefts)), EdgeProperties(pattern=Pattern.HASH_SHUFFLE, keys=tuple(rights)))
     inputs = (building.Input(left, edges[0]), building.Input(right, edges[1]))
     return type(left)(left._session, Vertex(operator, schema), inputs)
@@ -78,22 +79,6 @@ def _checked_schema(operator: Join, left: pl.Schema, right: pl.Schema) -> pl.Sch
         return operator.apply((pl.LazyFrame(schema=left), pl.LazyFrame(schema=right)), TaskInfo(0)).collect().schema
     except (pl.exceptions.SchemaError, pl.exceptions.ComputeError, pl.exceptions.InvalidOperationError) as error:
         raise SchemaError(f"join: {error}") from None
-
-
-def _common_types(left: pl.Schema, right: pl.Schema, lefts: list[pl.Expr], rights: list[pl.Expr]) -> tuple[list[pl.Expr], list[pl.Expr]]:
-    """Keys whose types differ (and which Polars joins all the same) are hashed as their common type."""
-    result: tuple[list[pl.Expr], list[pl.Expr]] = ([], [])
-    for a, b in zip(lefts, rights, strict=True):
-        one = pl.LazyFrame(schema=left).select(a.alias("k")).collect_schema()["k"]
-        two = pl.LazyFrame(schema=right).select(b.alias("k")).collect_schema()["k"]
-        if one == two:
-            result[0].append(a)
-            result[1].append(b)
-            continue
-        common = pl.concat([pl.Series("k", [], dtype=one).to_frame(), pl.Series("k", [], dtype=two).to_frame()], how="vertical_relaxed").schema["k"]
-        result[0].append(a if one == common else a.cast(common))
-        result[1].append(b if two == common else b.cast(common))
-    return result
 
 
 def _in_order(

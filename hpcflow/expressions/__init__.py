@@ -4,6 +4,7 @@ from hpcflow.expressions.classify import Classification, classify
 from hpcflow.expressions.decompose import Decomposition, GroupDecomposition, decompose, decompose_all
 from hpcflow.expressions.expand import expand
 from hpcflow.expressions.functions import Kind
+from hpcflow.expressions.keys import common_key_types, row_wise_keys
 from hpcflow.expressions.planning import AggregateSplit, WindowSplit, check_right_when_whole, plan_expressions, split_aggregates, split_windows
 from hpcflow.expressions.steps import AggregateStep, ExpressionPlan, WindowStep
 
@@ -19,10 +20,12 @@ __all__ = [
     "WindowStep",
     "check_right_when_whole",
     "classify",
+    "common_key_types",
     "decompose",
     "decompose_all",
     "expand",
     "plan_expressions",
+    "row_wise_keys",
     "split_aggregates",
     "split_windows",
 ]
