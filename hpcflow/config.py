@@ -55,7 +55,7 @@ class SessionConfig:
     target_split_bytes: int = _option(64 << 20, positive(size), "aimed size of one source split")
     target_partition_bytes: int | None = _option(None, optional(positive(size)), "largest partition worked on whole; None: from the budget")
     broadcast_threshold_bytes: int = _option(32 << 20, size, "a join side estimated below this is broadcast; 0 never broadcasts by size")
-    chunk_bytes: int = _option(1 << 20, positive(size), "aimed size of one exchange message")
+    chunk_bytes: int = _option(2 << 20, positive(size), "aimed size of one exchange message")
     window_bytes: int = _option(16 << 20, positive(size), "bytes in flight per rank before producers wait")
     compression: str = _option("auto", choice("auto", "none", "lz4", "zstd"), "compression of exchanged frames; auto: the compiler decides per edge")
     spill_compression: str = _option("lz4", choice("none", "lz4", "zstd"), "compression of spilled blocks")

@@ -39,7 +39,7 @@ class ExchangeSpec:
     """Of frames that leave the rank."""
     window_bytes: int = 16 << 20
     """Bytes under way per rank before `insert` waits."""
-    chunk_bytes: int = 1 << 20
+    chunk_bytes: int = 2 << 20
     """Aimed size of one frame."""
 
     def __post_init__(self) -> None:
