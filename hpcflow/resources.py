@@ -1,4 +1,4 @@
-"""The cores that this process may use. (Memory is `runtime/memory_limits.py`, scratch directories are `runtime/file_systems.py`.)
+"""The cores and GPUs that this process may use. (Memory is `runtime/memory_limits.py`, scratch directories are `runtime/file_systems.py`.)
 
 Invariant: reads only, and never answers with the machine's nominal size when this process's affinity or cgroup allows less. Files are read below
 `root`, so that tests give a directory of their own.
@@ -10,6 +10,7 @@ Invariant: reads only, and never answers with the machine's nominal size when th
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -53,6 +54,24 @@ def parse_cpu_list(text: str) -> tuple[int, ...]:
         first, _, last = item.partition("-")
         numbers += range(int(first), int(last or first) + 1)
     return tuple(numbers)
+
+
+_GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK")
+
+
+def visible_gpus(environ: Mapping[str, str], root: Path = Path("/")) -> tuple[str, ...]:
+    """Ids of the GPUs this process may use: what its environment says (Slurm sets these variables too), else NVIDIA's device files.
+
+    >>> visible_gpus({"CUDA_VISIBLE_DEVICES": "1,3"}), visible_gpus({"CUDA_VISIBLE_DEVICES": ""}), visible_gpus({"CUDA_VISIBLE_DEVICES": "-1"})
+    (('1', '3'), (), ())
+    """
+    for name in _GPU_VARIABLES:
+        if name in environ:
+            ids = [item.strip() for item in environ[name].split(",")]
+            end = next((i for i, item in enumerate(ids) if not item or item == "-1" or item.lower() in ("nodevfiles", "void", "none")), len(ids))
+            return tuple(ids[:end])  # CUDA ignores what stands behind an id that is none
+    numbers = sorted(int(file.name.removeprefix("nvidia")) for file in (root / "dev").glob("nvidia[0-9]*") if file.name[6:].isdigit())
+    return tuple(map(str, numbers))
 
 
 def _text(file: Path) -> str:

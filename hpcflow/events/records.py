@@ -283,6 +283,57 @@ class StepStalled(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProgramStarted(Event):
+    """A program begins on all ranks; told by rank 0."""
+
+    name: str
+    ranks: int
+    nodes: int = 1
+    hosts: tuple[str, ...] = ()
+    """Host of each rank."""
+    in_process: bool = False
+    """The ranks are threads of one process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgramFinished(Event):
+    """The program has ended well on all ranks."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgramFailed(Event):
+    """The program has failed on rank `rank`; the other ranks end too."""
+
+    name: str
+    seconds: float
+    host: str = ""
+    error: str = ""
+    """Class name of the error."""
+    message: str = ""
+    place: str = ""
+    """Call site: file, line and function of the user's innermost frame."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricReported(Event):
+    """A metric of a program on rank `rank`, as it is now."""
+
+    name: str
+    metric: str
+    """counter, gauge or timer."""
+    value: float
+    """Counter: the sum; gauge: the last value; timer: seconds, summed."""
+    count: int = 0
+    """Updates so far."""
+    least: float = 0.0
+    """Smallest update so far."""
+    most: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class UnknownEvent(Event):
     """A record of a newer version: its kind and its fields as JSON text."""
 
