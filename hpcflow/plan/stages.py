@@ -166,4 +166,3 @@ def _stricter(a: VertexProperties, b: VertexProperties) -> VertexProperties:
         memory_bytes=both(a.memory_bytes, b.memory_bytes, max),
         placement=placement,
     )
-

@@ -4,11 +4,12 @@
 
 On a terminal the line is redrawn in place (rich, imported when the first line is due); elsewhere a plain line comes every few seconds, and
 nothing for actions shorter than a second. Invariants: what is shown is `ActionProgress.after(event)`, a pure fold over events; a listener only
-stores the new state, drawing happens on a thread of its own that ends with the action; stdout is never touched.
+stores the new state, drawing happens on a thread of its own; stdout is never touched.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 import threading
@@ -161,7 +162,11 @@ class Progress:
         self._make_drawing = make_drawing or (RichLine if mode == "rich" else PlainLines)
         self._lock = threading.Lock()
         self._state: ActionProgress | None = None
-        self._ended = threading.Event()
+        self._due = 0.0
+        self._drawing: Drawing | None = None
+        self._drawing_lock = threading.Lock()
+        """Held while a line is drawn; never with `_lock`."""
+        self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
     def __call__(self, event: Event) -> None:
@@ -179,8 +184,16 @@ class Progress:
     def stop(self) -> None:
         """End the drawing of the running action."""
         with self._lock:
-            thread, self._thread, self._state = self._thread, None, None
-            self._ended.set()
+            self._state = None
+        if self._drawing is not None and self._drawing_lock.acquire(timeout=2):
+            self._end_drawing()
+            self._drawing_lock.release()
+
+    def close(self) -> None:
+        """End the thread."""
+        self.stop()
+        self._closed.set()
+        thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(2)
 
@@ -188,25 +201,36 @@ class Progress:
         self.stop()
         with self._lock:
             self._state = ActionProgress(event.action, event.name, event.time, event.stages)
-            self._ended = threading.Event()
-            self._thread = threading.Thread(target=self._run, args=(self._ended,), name="hpcflow-progress", daemon=True)
-            self._thread.start()
+            self._due = time.monotonic() + FIRST_LINE_S[self._mode]
+            if self._thread is None:  # one for all actions: starting a thread takes longer than a small action
+                self._thread = threading.Thread(target=self._run, name="hpcflow-progress", daemon=True)
+                self._thread.start()
 
-    def _run(self, ended: threading.Event) -> None:
-        drawing: Drawing | None = None
+    def _run(self) -> None:
         wait_s = FIRST_LINE_S[self._mode]
-        try:
-            while not ended.wait(wait_s):
-                state = self._state
-                if state is None:
-                    return
-                drawing = drawing or self._make_drawing(self._stream)
-                drawing.draw(state.line(time.time()))
-                wait_s = EVERY_S[self._mode]
-        except (OSError, ValueError):
-            return  # stderr is closed: the job goes on without a progress line
-        finally:
-            if drawing is not None:
+        while not self._closed.wait(wait_s):
+            with self._lock:
+                state, early_s = self._state, self._due - time.monotonic()
+            if state is None or early_s > 0:
+                wait_s = FIRST_LINE_S[self._mode] if state is None else early_s
+                continue
+            try:
+                with self._drawing_lock:
+                    self._draw(state)
+            except (OSError, ValueError):
+                return  # stderr is closed: the job goes on without a progress line
+            wait_s = EVERY_S[self._mode]
+
+    def _draw(self, state: ActionProgress) -> None:
+        self._drawing = self._drawing or self._make_drawing(self._stream)
+        self._drawing.draw(state.line(time.time()))
+        if self._state is None:  # the action ended meanwhile
+            self._end_drawing()
+
+    def _end_drawing(self) -> None:
+        drawing, self._drawing = self._drawing, None
+        if drawing is not None:
+            with contextlib.suppress(OSError, ValueError):
                 drawing.end()
 
 
@@ -226,6 +250,6 @@ def watch_progress(events: EventLog, option: str = "auto", stream: TextIO | None
 
     def stop() -> None:
         unsubscribe()
-        progress.stop()
+        progress.close()
 
     return stop

@@ -1,6 +1,6 @@
 """Key columns as the kernels take them: row-wise expressions as columns "0", "1", ...
 
-    key_table(pl.DataFrame({"k": [1, 2]}), ["k", pl.col("k") % 2])     # columns "0" and "1"
+key_table(pl.DataFrame({"k": [1, 2]}), ["k", pl.col("k") % 2])     # columns "0" and "1"
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Checks what a user's partitioner returned, before a wrong number can reach the exchange.
 
-    checked_ids(np.array([0, 2, 1]), rows=3, partitions=3, name="by_region")     # uint32[3]
+checked_ids(np.array([0, 2, 1]), rows=3, partitions=3, name="by_region")     # uint32[3]
 """
 
 from __future__ import annotations

@@ -68,9 +68,10 @@ def fast(monkeypatch):
 
 def test_short_action_prints_nothing(fast):
     log, stream = EventLog(), io.StringIO()
-    watch_progress(log, "auto", stream)
+    stop = watch_progress(log, "auto", stream)
     run_action(log, 0.0)
     time.sleep(0.2)
+    stop()
     assert stream.getvalue() == ""
 
 

@@ -1,7 +1,7 @@
 """What a check found: a status, a finding in one line, and how to mend it.
 
-    >>> CheckResult("scratch", "warn", "/tmp is memory", "set TMPDIR to a disk").lines()
-    ['warn  scratch        /tmp is memory', '                     -> set TMPDIR to a disk']
+>>> CheckResult("scratch", "warn", "/tmp is memory", "set TMPDIR to a disk").lines()
+['warn  scratch        /tmp is memory', '                     -> set TMPDIR to a disk']
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Where to cut text files: nominal cuts by size, moved to the next start of a row.
 
-    cut_files(("a.csv", "b.csv"), (100, 300), 4, next_row_start)     # 4 splits of about 100 bytes: pieces of files
+cut_files(("a.csv", "b.csv"), (100, 300), 4, next_row_start)     # 4 splits of about 100 bytes: pieces of files
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Group-by in one partition: whole, or as partial aggregates that are merged and finished.
 
-    group_by            ->   partial_group_by  --hash shuffle-->  final_group_by       (pass combine_before_shuffle)
+group_by            ->   partial_group_by  --hash shuffle-->  final_group_by       (pass combine_before_shuffle)
 """
 
 from __future__ import annotations

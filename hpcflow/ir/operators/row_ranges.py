@@ -1,6 +1,6 @@
 """Where to cut rows that come in groups: at group ends where one is near, inside a group where none is.
 
-    cut_rows(np.array([10, 10, 10, 10]), 2)     # [(0, 20), (20, 40)]
+cut_rows(np.array([10, 10, 10, 10]), 2)     # [(0, 20), (20, 40)]
 """
 
 from __future__ import annotations
