@@ -8,6 +8,7 @@ import pytest
 
 from hpcflow.session import Session
 from hpcflow.testing.session import InProcessSession
+from tests.thorough import thorough
 
 SHAPES = {
     "1x1": {"workers": 1, "threads": 1},
@@ -24,7 +25,7 @@ def _sessions() -> Iterator[dict[str, Session]]:
         session.close()
 
 
-@pytest.fixture(params=list(SHAPES))
+@pytest.fixture(params=["2x3", thorough("1x1"), thorough("5x1")])
 def session(request: pytest.FixtureRequest, _sessions: dict[str, Session]) -> Session:
     """One of the shapes; the same session for all tests."""
     if request.param not in _sessions:

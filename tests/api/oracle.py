@@ -17,39 +17,51 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import hpcflow as hf
+from tests.thorough import thorough
 
 Chain = Callable[..., Any]
 
 
 def on_shapes(cases: Iterable[str]) -> Any:
-    """Parametrizes `session` and `name`: every case on two workers that shuffle everything, and in turn on one worker and on five."""
-    pairs = [(shape, name) for n, name in enumerate(cases) for shape in ("2x3", ("1x1", "5x1")[n % 2])]
+    """Parametrizes `session` and `name`: every case on two workers that shuffle everything, and in turn on one worker and on five.
+
+    Of the two runs of a case one is in the fast part, mostly that on two workers.
+    """
+    pairs: list[Any] = []
+    for n, name in enumerate(cases):
+        runs = [("2x3", name), (("1x1", "5x1")[n % 2], name)]
+        fast, other = reversed(runs) if n % 5 == 1 else runs
+        pairs += [fast, thorough(*other)]
     return pytest.mark.parametrize(("session", "name"), pairs, indirect=["session"], ids=lambda value: value)
 
 
 def events(rows: int = 60) -> pl.DataFrame:
     """Keys with nulls and a hot value, floats with NaN, -0.0 and nulls, strings short and long, and the types that travel with care."""
     numbers = range(max(rows, 20))
-    return pl.DataFrame(
-        {
-            "i": list(numbers),
-            "k": [None if n % 11 == 5 else n % 7 for n in numbers],
-            "hot": [1 if n % 10 else n for n in numbers],
-            "s": [None if n % 13 == 3 else f"key {n % 5}" * (1 if n % 2 else 4) for n in numbers],
-            "v": [None if n % 9 == 4 else math.nan if n % 17 == 6 else -0.0 if n % 6 == 0 else (n * 37 % 101) / 4 for n in numbers],
-            "w": [(n * 53) % 97 for n in numbers],
-            "b": [None if n % 8 == 7 else n % 3 == 0 for n in numbers],
-            "d": [dt.date(2024, 1, 1) + dt.timedelta(days=n * 7 % 30) for n in numbers],
-            "l": [None if n % 10 == 9 else list(range(n % 4)) for n in numbers],
-        },
-        schema_overrides={"i": pl.Int64, "k": pl.Int32, "w": pl.Int16},
-    ).with_columns(
-        c=pl.col("s").cast(pl.Categorical),
-        e=pl.format("e{}", pl.col("i") % 3).cast(pl.Enum(["e2", "e0", "e1"])),
-        m=(pl.col("i") % 4).cast(pl.Decimal(20, 2)),
-        big=pl.col("w").cast(pl.Int128) * 10**25,
-        st=pl.struct("k", "s"),
-    ).head(rows)
+    return (
+        pl.DataFrame(
+            {
+                "i": list(numbers),
+                "k": [None if n % 11 == 5 else n % 7 for n in numbers],
+                "hot": [1 if n % 10 else n for n in numbers],
+                "s": [None if n % 13 == 3 else f"key {n % 5}" * (1 if n % 2 else 4) for n in numbers],
+                "v": [None if n % 9 == 4 else math.nan if n % 17 == 6 else -0.0 if n % 6 == 0 else (n * 37 % 101) / 4 for n in numbers],
+                "w": [(n * 53) % 97 for n in numbers],
+                "b": [None if n % 8 == 7 else n % 3 == 0 for n in numbers],
+                "d": [dt.date(2024, 1, 1) + dt.timedelta(days=n * 7 % 30) for n in numbers],
+                "l": [None if n % 10 == 9 else list(range(n % 4)) for n in numbers],
+            },
+            schema_overrides={"i": pl.Int64, "k": pl.Int32, "w": pl.Int16},
+        )
+        .with_columns(
+            c=pl.col("s").cast(pl.Categorical),
+            e=pl.format("e{}", pl.col("i") % 3).cast(pl.Enum(["e2", "e0", "e1"])),
+            m=(pl.col("i") % 4).cast(pl.Decimal(20, 2)),
+            big=pl.col("w").cast(pl.Int128) * 10**25,
+            st=pl.struct("k", "s"),
+        )
+        .head(rows)
+    )
 
 
 def colours() -> pl.DataFrame:

@@ -6,6 +6,7 @@ import pytest
 import hpcflow as hf
 from hpcflow.testing.tables import table_of_every_type
 from tests.api.oracle import check, check_keys, check_refused_alike, events, on_shapes
+from tests.thorough import thorough
 
 CASES = {
     "sum_len": lambda t: t.group_by("k").agg(pl.col("w").sum(), pl.len()),
@@ -84,7 +85,7 @@ def test_groups_equal_polars(session, name):
     check(session, chain, events(), by=columns[:keys])
 
 
-@pytest.mark.parametrize("name", ["sum_len", "lists_in_order", "two_keys", "key_expression", "strings", "float_key", "of_nothing"])
+@pytest.mark.parametrize("name", ["sum_len", "lists_in_order", "key_expression", *map(thorough, ["two_keys", "strings", "float_key", "of_nothing"])])
 def test_maintained_order_equals_polars(session, name):
     def chain(t):
         class Ordered:
@@ -120,6 +121,7 @@ def test_every_type_as_group_key(one_session):
     check_keys(one_session, lambda t, key: t.group_by(key).agg(pl.col("i"), n=pl.len()), table, by="i")
 
 
+@pytest.mark.thorough
 def test_every_type_is_aggregated(one_session):
     table = table_of_every_type(30).with_columns(g=pl.int_range(30) % 4)
     for name in ("first", "last", "min", "max", "n_unique", "count"):

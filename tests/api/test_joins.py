@@ -6,6 +6,7 @@ import pytest
 import hpcflow as hf
 from hpcflow.testing.tables import table_of_every_type
 from tests.api.oracle import check, check_keys, check_refused_alike, colours, events, on_shapes, same
+from tests.thorough import spread, thorough
 
 HOWS = ("inner", "left", "right", "full", "semi", "anti")
 SLIM = ["i", "k", "s", "v"]
@@ -21,7 +22,7 @@ def test_two_keys_and_nulls_equal(session, how):
     check(session, lambda a, b: a.join(b, on=["k", "s"], how=how, nulls_equal=True), events().select(SLIM), colours(), by=pl.all())
 
 
-@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("how", spread(HOWS, every=3))
 def test_maintain_order_gives_polars_rows_in_order(session, how):
     for order in ["left"] if how in ("semi", "anti") else ["left", "right", "left_right", "right_left"]:
         by = pl.all() if how in ("inner", "left", "right", "full") and order in ("left", "right") else None
@@ -29,7 +30,7 @@ def test_maintain_order_gives_polars_rows_in_order(session, how):
 
 
 @pytest.mark.parametrize("how", HOWS)
-@pytest.mark.parametrize("empty", ["left", "right", "both"])
+@pytest.mark.parametrize("empty", ["left", "right", thorough("both")])
 def test_an_empty_side_equals_polars(one_session, how, empty):
     left = events(0 if empty != "right" else 20).select(SLIM)
     right = colours().head(0 if empty != "left" else 6)
@@ -37,7 +38,7 @@ def test_an_empty_side_equals_polars(one_session, how, empty):
 
 
 @pytest.mark.parametrize("how", ["left", "full", "inner", "right"])
-@pytest.mark.parametrize("coalesce", [None, True, False])
+@pytest.mark.parametrize("coalesce", [thorough(None), True, False])
 def test_coalesce_and_names(one_session, how, coalesce):
     if how == "right" and coalesce is False:
         pytest.skip("the same columns as coalesce=None of a full join")
@@ -107,7 +108,7 @@ def _column(dtype, values):
     return base.cast(dtype)
 
 
-@pytest.mark.parametrize(("one", "two"), TYPES, ids=str)
+@pytest.mark.parametrize(("one", "two"), spread(TYPES, every=2), ids=str)
 def test_key_types_are_cast_or_refused_as_polars_does(session, one, two):
     left = pl.DataFrame({"k": _column(one, [0, 1, 2, 1]), "i": [0, 1, 2, 3]})
     right = pl.DataFrame({"k": _column(two, [1, 2, 1, 0]), "z": [5, 6, 7, 8]})
@@ -119,6 +120,7 @@ def test_key_types_are_cast_or_refused_as_polars_does(session, one, two):
         check(session, lambda a, b: a.join(b, on="k"), left, right, by=["i", "z"])
 
 
+@pytest.mark.thorough
 def test_every_type_as_join_key(one_session):
     table = table_of_every_type(12).with_row_index("i")
     check_keys(one_session, lambda t, key: t.join(t.select(key, j="i"), on=key).select("i", "j"), table, by=["i", "j"])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import hpcflow as hf
 from hpcflow.testing.session import InProcessSession
 from tests.api.oracle import same
+from tests.thorough import spread
 
 NAMES = ["a", "b", "c"]
 INTEGERS = st.one_of(st.none(), st.integers(-3, 3), st.sampled_from([2**31 - 1, -(2**31)]))
@@ -62,7 +63,7 @@ def sessions():
         yield shuffled, optimized, plain
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(tables(), tables(8), st.lists(st.sampled_from(sorted(STEPS)), min_size=1, max_size=6))
 def test_a_chain_equals_polars_optimized_or_not(sessions, table, other, names):
     def chain(t, o):
@@ -75,7 +76,7 @@ def test_a_chain_equals_polars_optimized_or_not(sessions, table, other, names):
         same(chain(session.from_polars(table), session.from_polars(other)).collect(), want)
 
 
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("name", spread(STEPS, every=2))
 def test_each_step_equals_polars(sessions, name):
     table = pl.DataFrame({"a": [3, 1, None, 2, 1, 0, -1], "b": [1, 2, 2, None, 5, 1, 0], "c": ["x", "y", None, "x", "z", "y", "x"]})
     want = STEPS[name](table.lazy(), table.reverse().lazy()).collect()

@@ -5,6 +5,7 @@ import pytest
 
 from hpcflow.testing.tables import table_of_every_type
 from tests.api.oracle import check, check_keys, events, on_shapes, same
+from tests.thorough import thorough
 
 CASES = {
     "ascending": lambda t: t.sort("w", maintain_order=True),
@@ -51,7 +52,7 @@ def test_order_equals_polars(session, name):
     check(session, CASES[name], events())
 
 
-@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("descending", [thorough(False), True])
 def test_every_type_as_sort_key(one_session, descending):
     table = table_of_every_type(30).with_row_index("i")
     check_keys(one_session, lambda t, key: t.sort(key, descending=descending, maintain_order=True).select("i", key), table)

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests.cli.programs import hpcflow, needs_mpirun
+from tests.thorough import spread
 
 TABLES = [("hello", "POLARS_MAX_THREADS"), ("ring", "microseconds"), ("alltoall", "seconds"), ("shuffle", "x MPI alltoall")]
 
 
 @needs_mpirun
-@pytest.mark.parametrize(("name", "word"), TABLES)
+@pytest.mark.parametrize(("name", "word"), spread(TABLES, every=4, first=3))
 def test_each_check_prints_its_table(tmp_path: Path, name: str, word: str) -> None:
     answer = hpcflow("bench", name, "-n", "2", "--size", "1MiB", cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr

@@ -81,6 +81,7 @@ def test_the_command_ends_with_0_and_tells_it_as_json(tmp_path: Path) -> None:
     assert answer.returncode == 0
 
 
+@pytest.mark.thorough
 def test_the_command_ends_with_1_when_a_check_fails(tmp_path: Path) -> None:
     answer = hpcflow("doctor", cwd=tmp_path, HPCFLOW_SCRATCH="/absent")
     assert answer.returncode == 1

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.programs import WORLD, command, environment, hpcflow, needs_mpirun
+from tests.thorough import thorough
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def test_ranks_get_roles_arguments_and_threads(job: Path) -> None:
     ("what", "status", "words"),
     [
         ("raise", 1, "rank 1 on HOST ended with exit status 1"),
-        ("exit", 7, "rank 1 on HOST ended with exit status 7"),
+        thorough("exit", 7, "rank 1 on HOST ended with exit status 7"),
         ("kill", 137, "ended by signal 9 (SIGKILL)"),
     ],
 )
@@ -51,7 +52,7 @@ def test_the_first_bad_rank_is_named_once_and_its_status_passed_on(job: Path, wh
 
 
 @needs_mpirun
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, thorough(signal.SIGTERM)])
 def test_a_signal_ends_all_ranks_within_five_seconds(job: Path, number: signal.Signals) -> None:
     run = subprocess.Popen(
         command("run", "job.py", "-n", "3", "sleep"), cwd=job, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

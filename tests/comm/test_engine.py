@@ -36,6 +36,7 @@ def test_a_failure_to_open_is_raised_by_start():
         Engine(open_comm).start()
 
 
+@pytest.mark.thorough
 def test_an_idle_polling_engine_uses_under_two_percent_of_a_core():
     engine = Engine(StubbornComm)
     engine.start()

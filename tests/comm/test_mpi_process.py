@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.thorough import thorough
+
 MPIRUN = Path(sys.executable).with_name("mpirun")
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("mpi4py") is None or not MPIRUN.exists(), reason="no mpi4py with mpirun in this environment"),
@@ -67,7 +69,9 @@ def test_a_program_that_forgets_stop_still_finalizes():
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("end", ["raise RuntimeError('boom')", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "sys.exit(3)"])
+@pytest.mark.parametrize(
+    "end", ["raise RuntimeError('boom')", *map(thorough, ["import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "sys.exit(3)"])]
+)
 def test_all_ranks_are_gone_soon_after_one_has_died(end):
     result, seconds = launch(
         program(f"""

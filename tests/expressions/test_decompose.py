@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcflow.expressions import decompose, decompose_all
+from tests.thorough import spread
 
 from .simulator import assert_same, combine, combine_groups, cut
 
@@ -115,9 +116,10 @@ def compare(expr: pl.Expr, table: pl.DataFrame, partitions: int, what: str) -> N
     assert_same(combine_groups(parts_of, parts, ["k"]), wanted, f"{what} by k")
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.hypothesis
+@pytest.mark.parametrize("name", spread(ALL, every=3))
 def test_aggregates_of_every_dtype_equal_polars(name: str) -> None:
-    @settings(max_examples=12, deadline=None, database=None)
+    @settings(database=None)
     @given(tables(name), st.sampled_from([1, 2, 3, 7]), st.sampled_from(sorted(AGGREGATES)))
     def check(table: pl.DataFrame, partitions: int, which: str) -> None:
         compare(AGGREGATES[which], table, partitions, f"{which} of {name}")
@@ -125,7 +127,7 @@ def test_aggregates_of_every_dtype_equal_polars(name: str) -> None:
     check()
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", spread(ALL, every=2))
 def test_each_aggregate_of_a_fixed_table(name: str) -> None:
     dtype, _ = ALL[name]
     fixed = {

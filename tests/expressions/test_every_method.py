@@ -10,6 +10,7 @@ import pytest
 from hpcflow.errors import UnsupportedExpressionError
 from hpcflow.expressions import classify, plan_expressions
 from hpcflow.expressions.functions import Kind
+from tests.thorough import spread
 
 from .samples import FUNCTIONS, NOT_EVALUATED, SAMPLES, frame
 from .simulator import PARTITIONS, assert_same, run_plan
@@ -34,7 +35,7 @@ def test_every_public_method_has_a_sample() -> None:
     assert missing == [], "a method without a sample: add one to samples.py and look at what functions.py says of it"
 
 
-@pytest.mark.parametrize("expr", cases())
+@pytest.mark.parametrize("expr", spread(cases(), every=2))
 def test_whole_equals_partitioned(expr: pl.Expr) -> None:
     warnings.simplefilter("ignore")
     try:
@@ -51,7 +52,7 @@ def test_whole_equals_partitioned(expr: pl.Expr) -> None:
         assert_same(run_plan(plan, FRAME, partitions), wanted, f"{expr} on {partitions} partitions")
 
 
-@pytest.mark.parametrize("expr", cases())
+@pytest.mark.parametrize("expr", spread(cases(), every=4))
 def test_with_columns_equals_partitioned(expr: pl.Expr) -> None:
     warnings.simplefilter("ignore")
     try:
@@ -65,7 +66,7 @@ def test_with_columns_equals_partitioned(expr: pl.Expr) -> None:
         assert_same(run_plan(plan, FRAME, partitions), wanted, f"with_columns({expr}) on {partitions} partitions")
 
 
-@pytest.mark.parametrize("expr", cases())
+@pytest.mark.parametrize("expr", spread(cases(), every=4))
 def test_empty_input_gives_the_same_dtypes(expr: pl.Expr) -> None:
     empty = FRAME.clear()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -10,20 +11,20 @@ from decimal import Decimal
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing.parametric import dataframes
 
 from hpcflow.errors import ConfigError, SchemaError
 from hpcflow.native import hash_partition_ids, hash_rows, partition_histogram, partition_ids_from_hashes, reference, simd_level
+from tests.thorough import spread, thorough
 
 from .tables import SHAPES, VALUES, column
 
 HASHED = [name for name in VALUES if name != "map"]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("type_name", HASHED)
+@pytest.mark.parametrize(("type_name", "shape"), spread(itertools.product(HASHED, SHAPES), every=3))
 def test_a_column_hashes_as_its_reference(type_name: str, shape: str) -> None:
     df = column(type_name, shape).to_frame()
     assert hash_rows(df, 11).tolist() == reference.hash_rows(df, 11).tolist()
@@ -51,7 +52,6 @@ def test_a_column_hashes_as_its_reference(type_name: str, shape: str) -> None:
     st.integers(0, 2**64 - 1),
     st.integers(1, 5000),
 )
-@settings(max_examples=60, deadline=None)
 def test_random_tables_hash_as_their_reference(df: pl.DataFrame, seed: int, partitions: int) -> None:
     hashes = hash_rows(df, seed)
     assert hashes.tolist() == reference.hash_rows(df, seed).tolist()
@@ -62,7 +62,6 @@ def test_random_tables_hash_as_their_reference(df: pl.DataFrame, seed: int, part
 
 
 @given(st.binary(max_size=200))
-@settings(deadline=None)
 def test_bytes_digest_as_their_reference(data: bytes) -> None:
     df = pl.DataFrame({"b": [data]})
     assert hash_rows(df)[0] == reference.hash_rows(df)[0]
@@ -139,7 +138,7 @@ KEYS = {
 }
 
 
-@pytest.mark.parametrize("partitions", [2, 3, 7, 64, 1000])
+@pytest.mark.parametrize("partitions", [3, 64, *map(thorough, (2, 7, 1000))])
 @pytest.mark.parametrize("keys", KEYS)
 def test_partitions_are_even(keys: str, partitions: int) -> None:
     df = pl.DataFrame({"k": KEYS[keys]})
@@ -172,6 +171,7 @@ def test_wrong_partition_counts_are_refused() -> None:
         partition_histogram(np.array([0, 3]), 3)
 
 
+@pytest.mark.thorough
 def test_every_simd_level_gives_the_same_bits() -> None:
     code = (
         "import polars as pl, numpy as np, hashlib\n"

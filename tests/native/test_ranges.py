@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcflow.errors import HpcflowError, SchemaError
 from hpcflow.native import range_partition_ids, reference, user_partition_ids
+from tests.thorough import spread
 
 from .tables import VALUES, column
 
+SORTED_SHAPES = ("plain", "nulls", "all_null", "sliced_nulls", "empty")
 SORTED_BY = [name for name in VALUES if name not in ("map",)]
 FLOATS = st.sampled_from([None, float("nan"), -0.0, 0.0, 1.0, -1.0, float("inf")])
 WORDS = st.sampled_from([None, "", "a", "a\0", "ab", "abcdefgh", "abcdefghi", "abcdefgh" * 3, "é"])
@@ -37,7 +41,6 @@ def sorted_cuts(draw: st.DrawFn) -> tuple[pl.DataFrame, pl.DataFrame, list[bool]
 
 
 @given(sorted_cuts(), st.integers(0, 2**40))
-@settings(max_examples=120, deadline=None)
 def test_range_ids_equal_a_sort_by_polars(case: tuple[pl.DataFrame, pl.DataFrame, list[bool], list[bool], list[int]], start: int) -> None:
     df, cuts, descending, nulls_last, positions = case
     moved = [position + start for position in positions]
@@ -47,9 +50,7 @@ def test_range_ids_equal_a_sort_by_polars(case: tuple[pl.DataFrame, pl.DataFrame
     assert without.tolist() == reference.range_partition_ids(df, cuts, descending, nulls_last).tolist()
 
 
-@pytest.mark.parametrize("descending", [False, True])
-@pytest.mark.parametrize("shape", ["plain", "nulls", "all_null", "sliced_nulls", "empty"])
-@pytest.mark.parametrize("type_name", SORTED_BY)
+@pytest.mark.parametrize(("type_name", "shape", "descending"), spread(itertools.product(SORTED_BY, SORTED_SHAPES, [False, True]), every=7))
 def test_every_type_is_a_sort_key(type_name: str, shape: str, descending: bool) -> None:
     df = column(type_name, shape, 80).alias("k").to_frame().with_row_index("__at")
     ordered = df.sort("k", descending=descending, nulls_last=descending, maintain_order=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import mmap
 from pathlib import Path
 
@@ -12,21 +13,20 @@ from polars.testing import assert_frame_equal
 
 from hpcflow.errors import SchemaError
 from hpcflow.native import ArenaPool, pack_frame, pack_frames, partition_row_offsets, read_header, reference, unpack_frame
+from tests.thorough import spread
 
 from .tables import ENUM, SHAPES, VALUES, column
 
 POOL = ArenaPool()
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("type_name", VALUES)
+@pytest.mark.parametrize(("type_name", "shape"), spread(itertools.product(VALUES, SHAPES), every=3))
 def test_a_table_comes_back_from_one_frame(type_name: str, shape: str) -> None:
     df = column(type_name, shape).to_frame()
     assert_frame_equal(unpack_frame(pack_frame(df, pool=POOL), df.schema), df)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("type_name", VALUES)
+@pytest.mark.parametrize(("type_name", "shape"), spread(itertools.product(VALUES, SHAPES), every=3, first=1))
 def test_scattered_rows_equal_the_reference(type_name: str, shape: str) -> None:
     df = column(type_name, shape).to_frame()
     ids = (np.arange(df.height, dtype=np.uint32) * 7 + 3) % 11 % 6

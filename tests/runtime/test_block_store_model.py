@@ -95,4 +95,4 @@ class AgainstDict(RuleBasedStateMachine):
 
 
 TestAgainstDict = AgainstDict.TestCase
-TestAgainstDict.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestAgainstDict.settings = settings(stateful_step_count=30)

@@ -422,6 +422,7 @@ def test_a_function_that_hangs_is_a_step_timeout_naming_the_task(capfd):
         s.close()
 
 
+@pytest.mark.thorough
 def test_a_long_task_that_works_is_no_timeout():
     def works(df):
         end = time.monotonic() + 5.0

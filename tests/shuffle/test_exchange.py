@@ -3,16 +3,17 @@
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcflow.errors import WorkerLostError
 from hpcflow.shuffle.exchange import ExchangeSpec
 from hpcflow.testing.exchange_contract import EXCHANGE_CHECKS, on_exchange, spec_of
 from hpcflow.testing.run import run_local
+from tests.thorough import thorough
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("workers", [thorough(1), thorough(2), 3])
 @pytest.mark.parametrize("check", EXCHANGE_CHECKS, ids=lambda check: check.__name__)
 def test_contract(check, workers):
     check(lambda job: run_local(job, workers))
@@ -31,7 +32,6 @@ def test_a_lost_rank_ends_the_waits_of_the_others(capfd):
         run_local(on_exchange(job), 2, timeout_s=20)
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     workers=st.sampled_from([1, 2, 3, 5]),
     owners=st.lists(st.integers(0, 4), min_size=1, max_size=9),

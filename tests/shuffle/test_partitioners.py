@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcflow.errors import ConfigError, SchemaError
@@ -160,7 +160,6 @@ KEY = st.none() | st.sampled_from([0.0, -0.0, 1.0, -1.5, 2.0, 3.0, float("inf"),
 ROW = st.tuples(KEY, st.sampled_from(["", "a", "b", None]))
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.lists(ROW, max_size=8), min_size=1, max_size=4), st.integers(1, 5), st.booleans(), st.booleans(), st.integers(1, 6))
 def test_sorting_range_partitions_one_by_one_sorts_the_whole(rows: list[Any], count: int, descending: bool, nulls_last: bool, sampled: int) -> None:
     frames = [pl.DataFrame(part, schema={"f": pl.Float64, "s": pl.String}, orient="row") for part in rows]

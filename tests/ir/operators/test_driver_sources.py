@@ -11,7 +11,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcflow.errors import ColumnNotFoundError, SourceError
@@ -23,7 +23,6 @@ from hpcflow.ir.operators.source import SplitHint, fixed_width_bytes
 from tests.ir.operators.frames import every_type, read_all
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(-50, 50), st.integers(-50, 50), st.integers(-7, 7).filter(bool), st.integers(1, 9))
 def test_a_range_counts_as_polars_does(start: int, end: int, step: int, tasks: int) -> None:
     source = Range.of(start, end, step, name="n")
@@ -78,7 +77,6 @@ def test_what_is_no_table_is_refused(data: Any) -> None:
         FromMemory.of(data)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.text(max_size=40), max_size=60), st.integers(1, 9), st.integers(50, 2000))
 def test_slices_give_the_rows_in_order_and_stay_small(texts: list[str], tasks: int, target: int) -> None:
     frame = pl.DataFrame({"s": texts}, schema={"s": pl.String})
@@ -104,7 +102,6 @@ def test_the_rows_stay_with_the_driver() -> None:
         source.with_pushdown(("c",), None)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 50), max_size=20), st.integers(1, 9), st.data())
 def test_row_ranges_cover_all_kept_rows_once_and_in_order(rows: list[int], parts: int, data: st.DataObject) -> None:
     kept_groups = data.draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows)))

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hpcflow.errors import SourceError
@@ -50,7 +50,6 @@ def _text(rows: list[tuple[Any, ...]], *, header: str, separator: str, end: str,
     return text if final else text.removesuffix(end)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     ROWS,
     st.integers(1, 9),
@@ -70,7 +69,6 @@ def test_quoted_text_reads_the_same_in_any_number_of_splits(
 LINE = st.sampled_from(["1,a", '2,"b\nc"', '3,"d""e"', "#note", '#odd " quote', '4,"#x\n#y"', "5,#z", '6,"\n#a"', '7,""', "-8,é", "9"])
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(LINE, max_size=14),
     st.integers(1, 9),
@@ -91,7 +89,6 @@ def test_comment_lines_and_short_rows_read_the_same_in_any_number_of_splits(
     _agrees(path, tasks, **options)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(["1", "", "22", '"3"', '"4\n"']), min_size=1, max_size=10), st.integers(1, 9), st.booleans())
 def test_blank_lines_are_rows_wherever_the_cuts_fall(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], tasks: int, has_header: bool

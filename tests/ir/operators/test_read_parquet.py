@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcflow.errors import ColumnNotFoundError, SourceError
@@ -148,7 +148,6 @@ def _joined(parts: tuple[pl.Expr, pl.Expr, bool]) -> pl.Expr:
 PREDICATES = st.recursive(_comparisons(), lambda inner: st.tuples(inner, inner, st.booleans()).map(_joined), max_leaves=4)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.fixed_dictionaries({name: st.none() | values for name, values in VALUES.items()}), max_size=12), PREDICATES, st.integers(1, 4))
 def test_pruning_never_loses_a_row(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], predicate: pl.Expr, group: int) -> None:
     frame = pl.DataFrame(rows, schema=DTYPES)
@@ -285,7 +284,6 @@ def test_unknown_column_lists_near_names(tmp_path: Path) -> None:
         ReadParquet.of(tmp_path).with_pushdown(("ss",), None)
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_flipped_bytes_read_or_are_named_and_never_crash(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     path = tmp_path_factory.mktemp("d") / "f.parquet"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcflow.errors import SourceError
@@ -20,7 +20,6 @@ from tests.ir.operators.frames import every_type, read_all
 MANY = SplitHint(7, 1 << 40)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.lists(st.sampled_from(["", "a", "long line " * 4, "é\r", "\r", "x\ry"]), max_size=8), min_size=1, max_size=3),
     st.integers(1, 9),
