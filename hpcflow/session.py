@@ -40,7 +40,7 @@ from hpcflow.launch.launchers.environment import check_world, detect
 from hpcflow.plan.explain import explain
 from hpcflow.plan.physical import PhysicalPlan
 from hpcflow.plan.stages import split_stages
-from hpcflow.runtime.action import ActionResult
+from hpcflow.runtime.action_result import ActionResult
 from hpcflow.runtime.cluster import Cluster, mpi_library, start_in_process, start_mpi
 from hpcflow.runtime.master import Master
 from hpcflow.runtime.progress import watch_progress

@@ -32,7 +32,7 @@ def explain(
 
     Args:
         reports: a `hpcflow.compiler.policy.PassReport` for each pass.
-        result: the `hpcflow.runtime.action.ActionResult` of a run, for its figures.
+        result: the `hpcflow.runtime.action_result.ActionResult` of a run, for its figures.
     """
     if format == "dot":
         return to_dot(optimized)

@@ -19,7 +19,8 @@ from hpcflow.errors import LaunchError, WorkerLostError
 from hpcflow.events.log import EventLog
 from hpcflow.native import ArenaPool
 from hpcflow.plan.physical import PhysicalPlan
-from hpcflow.runtime.action import ActionResult, ActionRun
+from hpcflow.runtime.action import ActionRun
+from hpcflow.runtime.action_result import ActionResult
 from hpcflow.runtime.messages import TO_MASTER, TO_WORKER, DropBlocks, Heartbeat, Hello, Shutdown, WorkerEvent, decode, encode, own_versions
 from hpcflow.runtime.task_making import StoredBlock
 from hpcflow.shuffle.exchange import ExchangeService

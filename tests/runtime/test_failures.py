@@ -24,8 +24,7 @@ from hpcflow.errors import (
     UnpicklableError,
     WorkerLostError,
 )
-from hpcflow.runtime import action as action_module
-from hpcflow.runtime import messages
+from hpcflow.runtime import action_end, messages
 
 
 @pytest.fixture
@@ -194,7 +193,7 @@ def test_an_action_ends_after_a_long_function_of_another_worker_has_returned(ses
 
 
 def test_a_function_that_never_returns_loses_the_session_and_not_the_error(monkeypatch):
-    monkeypatch.setattr(action_module, "END_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(action_end, "END_TIMEOUT_S", 0.5)
     release = threading.Event()
     events[id(release)] = release
     key = id(release)

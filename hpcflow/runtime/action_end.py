@@ -1,0 +1,121 @@
+"""The end of an action, good or bad: results taken, sinks committed or removed, and every worker's word that it has let go.
+
+Invariant: when `end_action` or `abort_action` returns, no worker holds anything of the action but cached blocks, or the session is lost.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from typing import Any
+
+import polars as pl
+
+from hpcflow.errors import StepTimeoutError, WorkerLostError
+from hpcflow.ir.operators.sink import Sink
+from hpcflow.plan.physical import SinkOutput, StoreOutput
+from hpcflow.runtime import messages as m
+from hpcflow.runtime.action_state import ActionState
+from hpcflow.runtime.exchange_opening import close_local
+from hpcflow.runtime.states import StageState
+
+END_TIMEOUT_S = 60.0
+"""For running tasks of an action to return after its failure; what they do cannot be interrupted."""
+HASTY_END_TIMEOUT_S = 2.5
+"""The same after Ctrl-C, SIGTERM and when a task is stuck."""
+
+
+def extract_tables(state: ActionState) -> dict[int, pl.DataFrame]:
+    """Collect vertex -> the rows that were gathered for it on the driver."""
+    tables = {}
+    for vertex, edge in state.plan.results.items():
+        local = state.exchanges[edge].local
+        assert local is not None
+        tables[vertex] = local.extract([0])
+        close_local(state, edge)
+    return tables
+
+
+def commit_sinks(state: ActionState) -> None:
+    """Make what the tasks wrote visible."""
+    for run in state.stages.values():
+        for output in run.stage.outputs:
+            if isinstance(output, SinkOutput):
+                sink = state.plan.operator(output.vertex)
+                assert isinstance(sink, Sink)
+                sink.commit(tuple(part for index in sorted(run.results) for part in run.results[index].sink_parts))
+    state.committed = True
+
+
+def keep_caches(state: ActionState) -> None:
+    """List the blocks of datasets that this action has cached, for later actions."""
+    for run in state.stages.values():
+        for output in run.stage.outputs:
+            if isinstance(output, StoreOutput) and output.cache is not None:
+                state.master.caches[output.cache] = state.stored(run)
+
+
+def abort_action(state: ActionState, error: BaseException) -> None:
+    """Let go of everything everywhere; never raises, so that `error` is what the user sees."""
+    for run in state.stages.values():
+        if run.state is not StageState.DONE:
+            run.move(StageState.ABORTED)
+    for exchange in state.exchanges.values():
+        if exchange.local is not None:
+            state.master.exchanges.abort(exchange.spec.step, str(error))
+    try:
+        if state.master.lost is None and state.master.engine.error is None:
+            end_action(state, m.AbortAction(state.id, f"{type(error).__name__}: {str(error)[:500]}"), _patience_s(error))
+            for key in _filled_caches(state):
+                state.master.broadcast(m.DropBlocks(("cache", key)))
+    except BaseException as second:  # a second Ctrl-C, a worker that does not answer
+        if state.master.lost is None:
+            state.master.lose(second if isinstance(second, WorkerLostError) else WorkerLostError(f"the end of action {state.id} was interrupted"))
+        error.add_note(f"then: {second}" if isinstance(second, WorkerLostError) else f"then: {type(second).__name__}")
+    if not state.committed:
+        for sink in _sinks(state):
+            try:
+                sink.abort(())
+            except Exception as second:
+                error.add_note(f"removing what {sink.name} had written failed: {second}")
+
+
+def end_action(state: ActionState, message: Any, patience_s: float = END_TIMEOUT_S) -> None:
+    """Tell the workers to let go, and wait until they have. WorkerLostError when one does not within `patience_s`; the session is lost then."""
+    for exchange in list(state.exchanges):
+        close_local(state, exchange)
+    state.master.broadcast(message)
+    deadline = time.monotonic() + patience_s
+    while len(state.ended) < len(state.master.worker_ranks):
+        try:
+            answer = state.inbox.get(timeout=max(0.0, min(0.5, deadline - time.monotonic())))
+        except queue.Empty:
+            answer = None
+        if isinstance(answer, m.ActionEnded):
+            state.ended[answer.rank] = answer
+        elif isinstance(answer, WorkerLostError):
+            raise answer
+        elif time.monotonic() >= deadline or state.master.engine.error is not None:
+            missing = sorted(set(state.master.worker_ranks) - set(state.ended))
+            lost = WorkerLostError(
+                f"ranks {missing} still run tasks of action {state.id} after {patience_s:.0f} s, and nothing can end a running function: "
+                "start a new session (a new program under MPI)"
+            )
+            state.master.lose(lost)
+            raise lost
+
+
+def _sinks(state: ActionState) -> list[Sink]:
+    operators = (state.plan.operator(o.vertex) for stage in state.plan.stages for o in stage.outputs if isinstance(o, SinkOutput))
+    return [operator for operator in operators if isinstance(operator, Sink)]
+
+
+def _filled_caches(state: ActionState) -> list[str]:
+    """Datasets that this action was to cache and that are not registered."""
+    outputs = [output for run in state.stages.values() for output in run.stage.outputs]
+    return [o.cache for o in outputs if isinstance(o, StoreOutput) and o.cache is not None and o.cache not in state.master.caches]
+
+
+def _patience_s(error: BaseException) -> float:
+    hasty = isinstance(error, KeyboardInterrupt | SystemExit | StepTimeoutError)
+    return HASTY_END_TIMEOUT_S if hasty else END_TIMEOUT_S

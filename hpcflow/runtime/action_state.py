@@ -1,0 +1,142 @@
+"""The books of one action: what is known of its stages, exchanges and workers while it runs.
+
+Invariant: one thread changes them, the one that runs the action (`action.ActionRun`); `hand_out`, `exchange_opening` and `action_end` are its hands.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hpcflow.errors import HpcflowError
+from hpcflow.events import records
+from hpcflow.ir.operators.source import Source, Split, SplitHint
+from hpcflow.plan.physical import BlocksLeaf, ExchangePlan, PhysicalPlan, Stage, TaskSpec
+from hpcflow.runtime import messages as m
+from hpcflow.runtime.states import StageState, check_transition
+from hpcflow.runtime.task_making import KnownInputs, PlannedTask, StoredBlock
+from hpcflow.shuffle.exchange import Exchange, ExchangeSpec
+
+if TYPE_CHECKING:
+    from hpcflow.runtime.master import Master
+
+
+@dataclass
+class StageRun:
+    """What is known of one stage while the action runs."""
+
+    stage: Stage
+    state: StageState = StageState.WAITING
+    tasks: list[PlannedTask] = field(default_factory=list)
+    unassigned: deque[TaskSpec] = field(default_factory=deque)
+    """Tasks that any (allowed) worker may run and nobody has."""
+    assigned: dict[int, int] = field(default_factory=dict)
+    """Task -> rank."""
+    results: dict[int, m.TaskResult] = field(default_factory=dict)
+    stealing_from: set[int] = field(default_factory=set)
+    started: float = 0.0
+    ended: float = 0.0
+
+    def move(self, state: StageState) -> None:
+        """Change state along a drawn arrow."""
+        check_transition(self.state, state)
+        self.state = state
+
+
+@dataclass
+class ExchangeRun:
+    """What is known of one exchange while the action runs."""
+
+    plan: ExchangePlan
+    spec: ExchangeSpec
+    local: Exchange | None
+    """The driver's end, where it inserts or owns."""
+    owners: frozenset[int]
+    done: dict[int, m.ExchangeDone] = field(default_factory=dict)
+    opened: float = field(default_factory=time.monotonic)
+
+    @property
+    def complete(self) -> bool:
+        """Every owner has all its rows."""
+        return self.owners <= self.done.keys()
+
+    def sizes(self) -> dict[int, tuple[int, int]]:
+        """Partition -> (rows, bytes)."""
+        return {p: size for done in self.done.values() for p, size in done.sizes.items()}
+
+
+class ActionState:
+    """Books of one plan that is being run on the workers of `master`."""
+
+    def __init__(self, master: Master, id: int, plan: PhysicalPlan, name: str) -> None:
+        self.master = master
+        self.id = id
+        self.plan = plan
+        self.name = name
+        self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.stages = {stage.id: StageRun(stage) for stage in plan.stages}
+        self.exchanges: dict[str, ExchangeRun] = {}
+        self.queued = dict.fromkeys(master.worker_ranks, 0)
+        """Rank -> tasks it has been given and not finished, over all stages."""
+        self._splits: dict[int, tuple[Split, ...]] = {}
+        self.ended: dict[int, m.ActionEnded] = {}
+        """Rank -> its word that it has let go."""
+        self.committed = False
+        """Sinks are complete: a later failure removes nothing."""
+        self.slots = 1 if master.config.threads is None else master.config.threads
+
+    def allowed_ranks(self, run: StageRun) -> tuple[int, ...]:
+        """Workers that may run tasks of this stage."""
+        placement = run.stage.properties.placement
+        ranks = self.master.worker_ranks
+        if placement is None:
+            return ranks
+        allowed = tuple(ranks[w] for w in placement if 0 <= w < len(ranks))
+        if not allowed:
+            raise HpcflowError(
+                f"stage {run.stage.id} ({run.stage.label}) may run on workers {placement}, and there are only {len(ranks)}; change the placement"
+            )
+        return allowed
+
+    def known(self, stage: Stage) -> KnownInputs:
+        """What `make_tasks` is told."""
+        exchanges = {edge: self.exchanges[edge] for leaf in stage.leaves() if (edge := getattr(leaf, "edge", None)) is not None}
+        return KnownInputs(
+            splits=self.splits_of,
+            owners={edge: run.spec.owners for edge, run in exchanges.items()},
+            sizes={edge: run.sizes() for edge, run in exchanges.items()},
+            blocks=self.blocks_of,
+            target_bytes=self.master.config.target_partition_bytes or (64 << 20),
+            tasks_per_owner=self.slots,
+        )
+
+    def splits_of(self, vertex: int) -> tuple[Split, ...]:
+        """Splits of a source vertex, made once."""
+        if vertex not in self._splits:
+            source = self.plan.dag.vertices[vertex]
+            assert isinstance(source.operator, Source)
+            slots = source.properties.parallelism or len(self.master.worker_ranks)
+            size = source.operator.statistics().size_bytes or 0
+            rounds = max(1, -(-size // (slots * self.master.config.target_split_bytes)))
+            # Whole rounds of tasks over the slots: one task too many would keep one worker busy while the others wait.
+            self._splits[vertex] = source.operator.splits(SplitHint(slots * rounds, self.master.config.target_split_bytes))
+        return self._splits[vertex]
+
+    def blocks_of(self, leaf: BlocksLeaf) -> tuple[StoredBlock, ...]:
+        """Blocks that a stage reads, in order."""
+        if leaf.cache is not None:
+            return self.master.caches[leaf.cache]
+        assert leaf.stage is not None
+        return self.stored(self.stages[leaf.stage])
+
+    def stored(self, run: StageRun) -> tuple[StoredBlock, ...]:
+        """Blocks that a stage has left on the workers, in order."""
+        results = sorted(run.results.values(), key=lambda r: r.index)
+        return tuple(StoredBlock(r.index, run.assigned[r.index], r.block, r.rows, r.size_bytes) for r in results if r.block is not None)
+
+    def emit(self, event: records.Event) -> None:
+        """Into the job's event log."""
+        self.master.events.emit(event)

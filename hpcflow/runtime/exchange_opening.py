@@ -1,0 +1,136 @@
+"""Open an exchange of an action on all its ranks: who owns which partition, where a range is cut, what the driver inserts itself.
+
+Invariant: `open_exchange` numbers a step and sends its opening under the master's `open_lock`, so that every worker sees all steps in one order.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from hpcflow.events import records
+from hpcflow.ir.properties import Pattern
+from hpcflow.plan.physical import BlocksLeaf, DriverLeaf, ExchangeLeaf, ExchangePlan, Stage, StoreOutput
+from hpcflow.runtime import messages as m
+from hpcflow.runtime import scheduler
+from hpcflow.runtime.action_state import ActionState, ExchangeRun
+from hpcflow.shuffle.exchange import ExchangeSpec
+
+
+def open_exchange(state: ActionState, plan: ExchangePlan, producer: Stage | None, partitions: int | None = None) -> ExchangeRun:
+    """Number the step, tell every rank who owns what, and enter it here where the driver inserts or owns.
+
+    producer: the stage that inserts, None for a source that the driver holds; partitions: their number when the plan does not know it
+    """
+    ranks = state.master.worker_ranks
+    properties = plan.properties
+    count = partitions or plan.partitions
+    owners, splitters = _owners(state, plan, producer, count)
+    with state.master.open_lock:
+        spec = ExchangeSpec(
+            step=state.master.next_step(),
+            owners=owners,
+            sources=(state.master.engine.rank,) if plan.producer < 0 else ranks,
+            schema=plan.schema,
+            ordered=properties.ordered,
+            broadcast=properties.pattern is Pattern.BROADCAST,
+            compression=properties.compression,
+            window_bytes=state.master.config.window_bytes,
+            chunk_bytes=state.master.config.chunk_bytes,
+        )
+        local = state.master.exchanges.open(spec) if plan.to_driver or plan.producer < 0 else None
+        state.master.broadcast(m.OpenExchange(state.id, plan.edge, spec, splitters))
+    run = state.exchanges[plan.edge] = ExchangeRun(plan, spec, local, frozenset(owners))
+    if plan.to_driver and local is not None:
+        done = m.ExchangeDone(state.id, plan.edge, state.master.engine.rank, {})
+        local.when_complete(lambda: state.inbox.put(done))
+    state.emit(
+        records.ExchangeStarted(
+            action=state.id,
+            step=spec.step,
+            edge=plan.edge,
+            partitions=len(set(owners)) if spec.broadcast else count,
+            pattern=properties.pattern.value,
+        )
+    )
+    return run
+
+
+def _owners(state: ActionState, plan: ExchangePlan, producer: Stage | None, count: int) -> tuple[tuple[int, ...], Any]:
+    """(rank of each partition, where a range is cut: None for other patterns), from the statistics of stored rows where there are any."""
+    ranks = state.master.worker_ranks
+    allowed = _readers_ranks(state, plan.edge)
+    properties = plan.properties
+    splitters = None
+    if plan.to_driver:
+        owners: tuple[int, ...] = (state.master.engine.rank,)
+    elif properties.pattern is Pattern.BROADCAST:
+        owners = ranks
+    elif properties.pattern is Pattern.GATHER:
+        owners = (allowed[len(state.exchanges) % len(allowed)],)
+    else:
+        owners = tuple(allowed[w] for w in scheduler.partition_owners(count, len(allowed)))
+    if producer is not None and isinstance(producer.root, BlocksLeaf) and producer.root.stage is not None:
+        stored = state.stages[producer.root.stage]
+        statistic = next((kind for o in stored.stage.outputs if isinstance(o, StoreOutput) for e, kind in o.statistics if e == plan.edge), None)
+        results = sorted(stored.results.values(), key=lambda r: r.index)
+        if statistic == "sample":
+            splitters = _splitters(state, plan, results, count)
+        elif statistic == "histogram" and not _shares_owners(state, plan.edge):
+            sizes = np.sum([r.histograms[plan.edge] for r in results] or [np.zeros(count)], axis=0)
+            owners = tuple(allowed[w] for w in scheduler.balanced_owners([int(s) for s in sizes], len(allowed)))
+    return owners, splitters
+
+
+def _readers_ranks(state: ActionState, edge: str) -> tuple[int, ...]:
+    """Workers that may run the tasks that read this exchange: its partitions go nowhere else."""
+    reader = next((run for run in state.stages.values() if any(getattr(leaf, "edge", None) == edge for leaf in run.stage.leaves())), None)
+    return state.master.worker_ranks if reader is None else state.allowed_ranks(reader)
+
+
+def _shares_owners(state: ActionState, edge: str) -> bool:
+    """Whether a task reads this exchange together with another, so that both must put partition i in the same place."""
+    return any(
+        ExchangeLeaf(edge) in run.stage.leaves() and sum(isinstance(leaf, ExchangeLeaf) for leaf in run.stage.leaves()) > 1
+        for run in state.stages.values()
+    )
+
+
+def _splitters(state: ActionState, plan: ExchangePlan, results: list[m.TaskResult], partitions: int) -> Any:
+    from hpcflow.shuffle.partitioners import choose_splitters
+
+    samples = [sample for r in results if (sample := r.samples[plan.edge])[0].height]
+    if not samples:
+        return None
+    order = plan.properties.order
+    return choose_splitters(samples, partitions, [k.descending for k in order], [k.nulls_last for k in order])
+
+
+def scatter_source(state: ActionState, plan: ExchangePlan) -> None:
+    """Send the splits of a source that the driver holds to the workers, in bounded chunks, on a thread of its own."""
+    leaf = next(leaf for stage in state.plan.stages for leaf in stage.leaves() if isinstance(leaf, DriverLeaf) and leaf.edge == plan.edge)
+    splits = state.splits_of(leaf.vertex)
+    exchange = open_exchange(state, plan, None, partitions=len(splits)).local
+    assert exchange is not None
+
+    def insert() -> None:
+        try:
+            for index, split in enumerate(splits):
+                table: pl.DataFrame = split.payload
+                exchange.insert(table, np.full(table.height, index, dtype=np.uint32), task=index)
+            exchange.finish()
+        except BaseException as error:
+            state.inbox.put(error)
+
+    threading.Thread(target=insert, name="hpcflow-scatter", daemon=True).start()
+
+
+def close_local(state: ActionState, edge: str) -> None:
+    """Leave the exchange on the driver's rank, if it is in it."""
+    run = state.exchanges.get(edge)
+    if run is not None and run.local is not None:
+        run.local.close()
+        run.local = None

@@ -1,0 +1,73 @@
+"""Who runs which task: groups of tasks go out, what a loaded worker has not begun comes back for an idle one.
+
+Invariant: every task is with exactly one worker, or in `unassigned`, or has its result; the numbers are decided by the pure functions of `scheduler`.
+"""
+
+from __future__ import annotations
+
+from hpcflow.events import records
+from hpcflow.plan.physical import TaskSpec
+from hpcflow.runtime import messages as m
+from hpcflow.runtime import scheduler
+from hpcflow.runtime.action_state import ActionState, StageRun
+from hpcflow.runtime.states import StageState
+
+
+def hand_out(state: ActionState) -> None:
+    """Give groups of unassigned tasks to workers that run low; when all are given, let loaded workers give back for idle ones."""
+    for run in state.stages.values():
+        if run.state is not StageState.RUNNING:
+            continue
+        allowed = state.allowed_ranks(run)
+        while run.unassigned:
+            hungry = [rank for rank in allowed if scheduler.wants_more(state.queued[rank], state.slots)]
+            if not hungry:
+                break
+            rank = min(hungry, key=lambda r: state.queued[r])
+            count = scheduler.group_size(len(run.unassigned), len(allowed), state.slots)
+            give(state, run, rank, [run.unassigned.popleft() for _ in range(count)])
+        if not run.unassigned:
+            _steal(state, run, allowed)
+
+
+def give(state: ActionState, run: StageRun, rank: int, tasks: list[TaskSpec]) -> None:
+    """Send one TaskGroup."""
+    for task in tasks:
+        run.assigned[task.index] = rank
+    state.queued[rank] += len(tasks)
+    size = state.master.send(rank, m.RunTasks(state.id, tuple(tasks)))
+    state.emit(records.TaskGroupSent(action=state.id, stage=f"S{run.stage.id}", worker=rank, tasks=tuple(t.index for t in tasks), message_bytes=size))
+
+
+def _steal(state: ActionState, run: StageRun, allowed: tuple[int, ...]) -> None:
+    """Ask a loaded worker to give back unstarted tasks while another is idle; only tasks that are not bound to their worker."""
+    idle = [rank for rank in allowed if state.queued[rank] == 0]
+    if not idle or run.stealing_from or not any(task.rank is None for task in run.tasks):
+        return
+    movable = dict.fromkeys(allowed, 0)
+    for task in run.tasks:
+        if task.rank is None and task.spec.index not in run.results:
+            movable[run.assigned[task.spec.index]] += 1
+    found = scheduler.victim(movable, idle[0], state.slots)
+    if found is not None:
+        run.stealing_from.add(found[0])
+        state.master.send(found[0], m.GiveBackTasks(state.id, run.stage.id, found[1]))
+
+
+def take_back(state: ActionState, message: m.TasksReturned) -> None:
+    """Tasks that a loaded worker had not begun: for the first idle one, else for whoever asks."""
+    run = state.stages[message.stage]
+    run.stealing_from.discard(message.rank)
+    state.queued[message.rank] -= len(message.tasks)
+    idle = [rank for rank in state.allowed_ranks(run) if state.queued[rank] == 0 and rank != message.rank]
+    for task in message.tasks:
+        del run.assigned[task.index]
+        run.unassigned.append(task)
+    if idle and message.tasks:
+        moved = [run.unassigned.popleft() for _ in range(len(message.tasks))]
+        state.emit(
+            records.TasksMoved(
+                action=state.id, stage=f"S{run.stage.id}", from_worker=message.rank, to_worker=idle[0], tasks=tuple(t.index for t in moved)
+            )
+        )
+        give(state, run, idle[0], moved)

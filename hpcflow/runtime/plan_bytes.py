@@ -1,0 +1,34 @@
+"""The plan as bytes for the workers, or the operator that cannot travel, by name.
+
+blob = dump_plan(plan); cloudpickle.loads(blob)
+"""
+
+from __future__ import annotations
+
+import cloudpickle
+
+from hpcflow.errors import UnpicklableError
+from hpcflow.plan.physical import PhysicalPlan
+
+
+def dump_plan(plan: PhysicalPlan) -> bytes:
+    """The plan as bytes. Raises UnpicklableError naming the operator whose function or object cannot travel."""
+    try:
+        blob: bytes = cloudpickle.dumps(plan, protocol=5)
+        return blob
+    except Exception as error:
+        for vertex in plan.dag.vertices.values():
+            try:
+                cloudpickle.dumps((vertex.operator, vertex.properties), protocol=5)
+            except Exception as inner:
+                raise UnpicklableError(
+                    f"{vertex.operator.name}({vertex.operator.describe()}) cannot be sent to the workers: {inner}. Functions must not hold "
+                    f"open files, locks, "
+                    f"connections or generators: open them inside the function"
+                ) from inner
+        for edge in plan.dag.edges:
+            try:
+                cloudpickle.dumps(edge.properties, protocol=5)
+            except Exception as inner:
+                raise UnpicklableError(f"the partitioner into {plan.dag.vertices[edge.target]} cannot be sent to the workers: {inner}") from inner
+        raise UnpicklableError(f"the plan cannot be sent to the workers: {error}") from error
