@@ -66,6 +66,21 @@ class ActionCancelledError(HpcflowError):
     """The action was cancelled, here or on another rank."""
 
 
+class CollectiveAbortedError(HpcflowError):
+    """Another rank of an in-process group has failed: this call was given up. `first_failure` is that rank's exception, where it is known here."""
+
+    def __init__(self, message: str, first_failure: BaseException | None = None) -> None:
+        super().__init__(message)
+        self.first_failure = first_failure
+
+    def __reduce__(self) -> tuple[object, ...]:  # the message names the failure; an exception of user code may not pickle
+        return (CollectiveAbortedError, (str(self),))
+
+
+class CollectiveMismatchError(HpcflowError):
+    """The ranks of a communicator have entered different collective calls, or one never came; the message names who entered what, and where."""
+
+
 class UnpicklableError(HpcflowError):
     """A function or object of the program cannot travel to the workers; named before anything starts."""
 
