@@ -142,7 +142,6 @@ class TaskGroupSent(Event):
     worker: int
     """Rank of the worker."""
     tasks: tuple[int, ...]
-    message_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from hpcflow.errors import StepTimeoutError, WorkerLostError
 from hpcflow.events import records
 from hpcflow.ir.properties import Persistence
-from hpcflow.plan.physical import BlocksLeaf, ExchangeOutput, PhysicalPlan, Stage, StoreOutput, TaskSpec
+from hpcflow.plan.physical import BlocksLeaf, ExchangeOutput, PhysicalPlan, Stage, StoreOutput
 from hpcflow.runtime import messages as m
-from hpcflow.runtime.action_end import abort_action, commit_sinks, end_action, extract_tables, keep_caches
+from hpcflow.runtime.action_end import abort_action, commit_sinks, end_action, end_early, extract_tables, keep_caches
 from hpcflow.runtime.action_result import ActionResult, stage_reports
 from hpcflow.runtime.action_state import ActionState, StageRun
 from hpcflow.runtime.exchange_opening import close_local, open_exchange, scatter_source
 from hpcflow.runtime.failures import error_of, worker_error
-from hpcflow.runtime.hand_out import give, hand_out, take_back
+from hpcflow.runtime.hand_out import deal, hand_out, take_back
 from hpcflow.runtime.plan_bytes import dump_plan
 from hpcflow.runtime.states import StageState
 from hpcflow.runtime.task_making import make_tasks
@@ -30,6 +30,9 @@ from hpcflow.runtime.vitals import heartbeat_interval_s
 
 if TYPE_CHECKING:
     from hpcflow.runtime.master import Master
+
+LARGE_BYTES = 1 << 20
+"""What an exchange holds on to above this size is given back at once, what is smaller with the next message."""
 
 
 class ActionRun(ActionState):
@@ -46,7 +49,7 @@ class ActionRun(ActionState):
         digest = hashlib.sha256(blob).hexdigest()
         self.emit(records.ActionStarted(action=self.id, name=self.name, stages=len(self.stages), plan_hash=digest[:16]))
         try:
-            self.master.broadcast(m.LoadPlan(self.id, digest, blob))
+            self.mail.to_all(m.LoadPlan(self.id, digest, blob))
             for exchange in self.plan.exchanges.values():
                 if exchange.producer < 0:
                     scatter_source(self, exchange)
@@ -61,7 +64,7 @@ class ActionRun(ActionState):
             abort_action(self, error)
             self.emit(records.ActionFailed(action=self.id, seconds=time.monotonic() - started, error=type(error).__name__, message=str(error)[:2000]))
             raise
-        end_action(self, m.EndAction(self.id))
+        end_action(self)
         seconds = time.monotonic() - started
         rows = {vertex: sum(r.rows for r in self.stages[stage].results.values()) for vertex, stage in self.plan.ends.items()}
         self.emit(records.ActionFinished(action=self.id, seconds=seconds, rows=sum(rows.values()) + sum(t.height for t in tables.values())))
@@ -142,6 +145,8 @@ class ActionRun(ActionState):
                     run.move(StageState.DONE)
                     changed = True
         hand_out(self)
+        end_early(self)
+        self.mail.send()
 
     # -- stages --------------------------------------------------------------------------------------------------------------------------------------
 
@@ -150,7 +155,7 @@ class ActionRun(ActionState):
             if isinstance(leaf, BlocksLeaf) and leaf.stage is not None and self.stages[leaf.stage].state is not StageState.DONE:
                 return False
             edge = getattr(leaf, "edge", None)
-            if edge is not None and not (edge in self.exchanges and self.exchanges[edge].complete):
+            if edge is not None and edge not in self.carried and not (edge in self.exchanges and self.exchanges[edge].complete):
                 return False
         return True
 
@@ -166,14 +171,7 @@ class ActionRun(ActionState):
                 action=self.id, stage=f"S{run.stage.id}", name=run.stage.label, number=run.stage.id + 1, stages=len(self.stages), tasks=len(run.tasks)
             )
         )
-        pinned: dict[int, list[TaskSpec]] = {}
-        for task in run.tasks:
-            if task.rank is None:
-                run.unassigned.append(task.spec)
-            else:
-                pinned.setdefault(task.rank, []).append(task.spec)
-        for rank, tasks in pinned.items():
-            give(self, run, rank, tasks)
+        deal(self, run)
 
     def _drain(self, run: StageRun) -> None:
         run.ended = time.monotonic()
@@ -189,8 +187,8 @@ class ActionRun(ActionState):
             )
         )
         exchanges = [o.edge for o in run.stage.outputs if isinstance(o, ExchangeOutput)]
-        for edge in exchanges:
-            self.master.broadcast(m.FinishInserts(self.id, edge))
+        for edge in () if run.last_given else exchanges:
+            self.mail.to_all(m.FinishInserts(self.id, edge))
         self._release_inputs(run.stage)
         run.move(StageState.DRAINING if exchanges else StageState.DONE)
 
@@ -198,11 +196,12 @@ class ActionRun(ActionState):
         """Free exchanges and blocks that no later stage reads, unless an edge says to keep them."""
         for leaf in stage.leaves():
             edge = getattr(leaf, "edge", None)
-            if edge is not None and self.plan.exchanges[edge].properties.persistence is Persistence.DISCARD:
-                self.master.broadcast(m.CloseExchange(self.id, edge))
+            if edge in self.exchanges and self.plan.exchanges[edge].properties.persistence is Persistence.DISCARD:
+                large = sum(size for _, size in self.exchanges[edge].sizes().values()) > LARGE_BYTES
+                self.mail.to_all(m.CloseExchange(self.id, edge), urgent=large)
                 close_local(self, edge)
             if isinstance(leaf, BlocksLeaf) and leaf.stage is not None and self._may_drop(leaf):
-                self.master.broadcast(m.DropBlocks(("action", self.id, leaf.stage)))
+                self.mail.to_all(m.DropBlocks(("action", self.id, leaf.stage)))
 
     def _may_drop(self, leaf: BlocksLeaf) -> bool:
         producer = self.stages[leaf.stage].stage  # type: ignore[index]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import queue
 import time
-from typing import Any
 
 import polars as pl
 
@@ -32,6 +31,7 @@ def extract_tables(state: ActionState) -> dict[int, pl.DataFrame]:
         local = state.exchanges[edge].local
         assert local is not None
         tables[vertex] = local.extract([0])
+        local.release([0])
         close_local(state, edge)
     return tables
 
@@ -55,8 +55,17 @@ def keep_caches(state: ActionState) -> None:
                 state.master.caches[output.cache] = state.stored(run)
 
 
+def end_early(state: ActionState) -> None:
+    """Tell the workers together with their last tasks that these are the last of the action, so that they let go without being asked."""
+    given = all(run.last_given or run.state in (StageState.DRAINING, StageState.DONE) for run in state.stages.values())
+    if given and not state.end_posted and all(run.complete or run.plan.to_driver for run in state.exchanges.values()):
+        state.end_posted = True
+        state.mail.to_all(m.EndAction(state.id))
+
+
 def abort_action(state: ActionState, error: BaseException) -> None:
     """Let go of everything everywhere; never raises, so that `error` is what the user sees."""
+    state.mail.discard()
     for run in state.stages.values():
         if run.state is not StageState.DONE:
             run.move(StageState.ABORTED)
@@ -65,7 +74,8 @@ def abort_action(state: ActionState, error: BaseException) -> None:
             state.master.exchanges.abort(exchange.spec.step, str(error))
     try:
         if state.master.lost is None and state.master.engine.error is None:
-            end_action(state, m.AbortAction(state.id, f"{type(error).__name__}: {str(error)[:500]}"), _patience_s(error))
+            state.master.broadcast(m.AbortAction(state.id, f"{type(error).__name__}: {str(error)[:500]}"))
+            end_action(state, _patience_s(error))
             for key in _filled_caches(state):
                 state.master.broadcast(m.DropBlocks(("cache", key)))
     except BaseException as second:  # a second Ctrl-C, a worker that does not answer
@@ -80,11 +90,10 @@ def abort_action(state: ActionState, error: BaseException) -> None:
                 error.add_note(f"removing what {sink.name} had written failed: {second}")
 
 
-def end_action(state: ActionState, message: Any, patience_s: float = END_TIMEOUT_S) -> None:
-    """Tell the workers to let go, and wait until they have. WorkerLostError when one does not within `patience_s`; the session is lost then."""
+def end_action(state: ActionState, patience_s: float = END_TIMEOUT_S) -> None:
+    """Wait until the workers have let go. WorkerLostError when one does not within `patience_s`; the session is lost then."""
     for exchange in list(state.exchanges):
         close_local(state, exchange)
-    state.master.broadcast(message)
     deadline = time.monotonic() + patience_s
     while len(state.ended) < len(state.master.worker_ranks):
         try:

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from hpcflow.errors import HpcflowError
 from hpcflow.events import records
+from hpcflow.ir.operators.from_memory import FromMemory
 from hpcflow.ir.operators.source import Source, Split, SplitHint
 from hpcflow.plan.physical import BlocksLeaf, ExchangePlan, PhysicalPlan, Stage, TaskSpec
 from hpcflow.runtime import messages as m
+from hpcflow.runtime.mail import Mail
 from hpcflow.runtime.states import StageState, check_transition
 from hpcflow.runtime.task_making import KnownInputs, PlannedTask, StoredBlock
 from hpcflow.shuffle.exchange import Exchange, ExchangeSpec
@@ -36,6 +38,8 @@ class StageRun:
     assigned: dict[int, int] = field(default_factory=dict)
     """Task -> rank."""
     results: dict[int, m.TaskResult] = field(default_factory=dict)
+    last_given: bool = False
+    """Every worker has been told that it has got its last task."""
     stealing_from: set[int] = field(default_factory=set)
     started: float = 0.0
     ended: float = 0.0
@@ -87,6 +91,11 @@ class ActionState:
         self.committed = False
         """Sinks are complete: a later failure removes nothing."""
         self.slots = 1 if master.config.threads is None else master.config.threads
+        self.mail = Mail(master)
+        self.carried: set[str] = set()
+        """Edges of small tables of the driver, whose rows travel with the tasks."""
+        self.end_posted = False
+        """The workers have been told to let go."""
 
     def allowed_ranks(self, run: StageRun) -> tuple[int, ...]:
         """Workers that may run tasks of this stage."""
@@ -103,7 +112,7 @@ class ActionState:
 
     def known(self, stage: Stage) -> KnownInputs:
         """What `make_tasks` is told."""
-        exchanges = {edge: self.exchanges[edge] for leaf in stage.leaves() if (edge := getattr(leaf, "edge", None)) is not None}
+        exchanges = {edge: self.exchanges[edge] for leaf in stage.leaves() if (edge := getattr(leaf, "edge", None)) in self.exchanges}
         return KnownInputs(
             splits=self.splits_of,
             owners={edge: run.spec.owners for edge, run in exchanges.items()},
@@ -118,6 +127,8 @@ class ActionState:
         if vertex not in self._splits:
             source = self.plan.dag.vertices[vertex]
             assert isinstance(source.operator, Source)
+            if not isinstance(source.operator, FromMemory):
+                self.mail.send()  # reading many footers takes time: the workers need not wait for it
             slots = source.properties.parallelism or len(self.master.worker_ranks)
             size = source.operator.statistics().size_bytes or 0
             rounds = max(1, -(-size // (slots * self.master.config.target_split_bytes)))

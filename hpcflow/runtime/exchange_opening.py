@@ -1,6 +1,6 @@
 """Open an exchange of an action on all its ranks: who owns which partition, where a range is cut, what the driver inserts itself.
 
-Invariant: `open_exchange` numbers a step and sends its opening under the master's `open_lock`, so that every worker sees all steps in one order.
+Invariant: `open_exchange` numbers a step and posts its opening in the action's mail, which sees to it that every worker sees all steps in one order.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from hpcflow.runtime import scheduler
 from hpcflow.runtime.action_state import ActionState, ExchangeRun
 from hpcflow.shuffle.exchange import ExchangeSpec
 
+CARRIED_BYTES = 64 << 10
+"""Tables of the driver up to this size travel with the tasks that read them; larger ones are scattered through an exchange."""
+
 
 def open_exchange(state: ActionState, plan: ExchangePlan, producer: Stage | None, partitions: int | None = None) -> ExchangeRun:
     """Number the step, tell every rank who owns what, and enter it here where the driver inserts or owns.
@@ -29,20 +32,19 @@ def open_exchange(state: ActionState, plan: ExchangePlan, producer: Stage | None
     properties = plan.properties
     count = partitions or plan.partitions
     owners, splitters = _owners(state, plan, producer, count)
-    with state.master.open_lock:
-        spec = ExchangeSpec(
-            step=state.master.next_step(),
-            owners=owners,
-            sources=(state.master.engine.rank,) if plan.producer < 0 else ranks,
-            schema=plan.schema,
-            ordered=properties.ordered,
-            broadcast=properties.pattern is Pattern.BROADCAST,
-            compression=properties.compression,
-            window_bytes=state.master.config.window_bytes,
-            chunk_bytes=state.master.config.chunk_bytes,
-        )
-        local = state.master.exchanges.open(spec) if plan.to_driver or plan.producer < 0 else None
-        state.master.broadcast(m.OpenExchange(state.id, plan.edge, spec, splitters))
+    spec = ExchangeSpec(
+        step=state.mail.number_step(),
+        owners=owners,
+        sources=(state.master.engine.rank,) if plan.producer < 0 else ranks,
+        schema=plan.schema,
+        ordered=properties.ordered,
+        broadcast=properties.pattern is Pattern.BROADCAST,
+        compression=properties.compression,
+        window_bytes=state.master.config.window_bytes,
+        chunk_bytes=state.master.config.chunk_bytes,
+    )
+    local = state.master.exchanges.open(spec) if plan.to_driver or plan.producer < 0 else None
+    state.mail.to_all(m.OpenExchange(state.id, plan.edge, spec, splitters))
     run = state.exchanges[plan.edge] = ExchangeRun(plan, spec, local, frozenset(owners))
     if plan.to_driver and local is not None:
         done = m.ExchangeDone(state.id, plan.edge, state.master.engine.rank, {})
@@ -110,10 +112,14 @@ def _splitters(state: ActionState, plan: ExchangePlan, results: list[m.TaskResul
 
 
 def scatter_source(state: ActionState, plan: ExchangePlan) -> None:
-    """Send the splits of a source that the driver holds to the workers, in bounded chunks, on a thread of its own."""
+    """Send the splits of a source that the driver holds to the workers, in bounded chunks, on a thread of its own; small ones go with the tasks."""
     leaf = next(leaf for stage in state.plan.stages for leaf in stage.leaves() if isinstance(leaf, DriverLeaf) and leaf.edge == plan.edge)
     splits = state.splits_of(leaf.vertex)
+    if sum(split.bytes or 0 for split in splits) <= CARRIED_BYTES and pl.Object not in plan.schema.dtypes():
+        state.carried.add(plan.edge)
+        return
     exchange = open_exchange(state, plan, None, partitions=len(splits)).local
+    state.mail.send()
     assert exchange is not None
 
     def insert() -> None:

@@ -13,6 +13,25 @@ from hpcflow.runtime.action_state import ActionState, StageRun
 from hpcflow.runtime.states import StageState
 
 
+def deal(state: ActionState, run: StageRun) -> None:
+    """Give the tasks of a stage that starts: those that are bound to a worker, and all others too when there is a free slot for each of them.
+
+    Workers are told then that these are their last, so that nobody has to come back to them for it.
+    """
+    given: dict[int, list[TaskSpec]] = {}
+    for task in run.tasks:
+        if task.rank is None:
+            run.unassigned.append(task.spec)
+        else:
+            given.setdefault(task.rank, []).append(task.spec)
+    dealt = scheduler.deal(len(run.unassigned), {rank: state.slots - state.queued[rank] for rank in state.allowed_ranks(run)})
+    for rank in dealt:
+        given.setdefault(rank, []).append(run.unassigned.popleft())
+    run.last_given = not run.unassigned
+    for rank in state.master.worker_ranks if run.last_given else given:
+        give(state, run, rank, given.get(rank, []))
+
+
 def hand_out(state: ActionState) -> None:
     """Give groups of unassigned tasks to workers that run low; when all are given, let loaded workers give back for idle ones."""
     for run in state.stages.values():
@@ -35,8 +54,9 @@ def give(state: ActionState, run: StageRun, rank: int, tasks: list[TaskSpec]) ->
     for task in tasks:
         run.assigned[task.index] = rank
     state.queued[rank] += len(tasks)
-    size = state.master.send(rank, m.RunTasks(state.id, tuple(tasks)))
-    state.emit(records.TaskGroupSent(action=state.id, stage=f"S{run.stage.id}", worker=rank, tasks=tuple(t.index for t in tasks), message_bytes=size))
+    state.mail.to(rank, m.RunTasks(state.id, run.stage.id, tuple(tasks), run.last_given))
+    if tasks:
+        state.emit(records.TaskGroupSent(action=state.id, stage=f"S{run.stage.id}", worker=rank, tasks=tuple(t.index for t in tasks)))
 
 
 def _steal(state: ActionState, run: StageRun, allowed: tuple[int, ...]) -> None:
@@ -51,7 +71,7 @@ def _steal(state: ActionState, run: StageRun, allowed: tuple[int, ...]) -> None:
     found = scheduler.victim(movable, idle[0], state.slots)
     if found is not None:
         run.stealing_from.add(found[0])
-        state.master.send(found[0], m.GiveBackTasks(state.id, run.stage.id, found[1]))
+        state.mail.to(found[0], m.GiveBackTasks(state.id, run.stage.id, found[1]))
 
 
 def take_back(state: ActionState, message: m.TasksReturned) -> None:

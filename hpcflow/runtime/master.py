@@ -10,6 +10,7 @@ import itertools
 import queue
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +22,7 @@ from hpcflow.native import ArenaPool
 from hpcflow.plan.physical import PhysicalPlan
 from hpcflow.runtime.action import ActionRun
 from hpcflow.runtime.action_result import ActionResult
-from hpcflow.runtime.messages import TO_MASTER, TO_WORKER, DropBlocks, Heartbeat, Hello, Shutdown, WorkerEvent, decode, encode, own_versions
+from hpcflow.runtime.messages import TO_MASTER, TO_WORKER, DropBlocks, Heartbeat, Hello, Several, Shutdown, WorkerEvent, decode, encode, own_versions
 from hpcflow.runtime.task_making import StoredBlock
 from hpcflow.shuffle.exchange import ExchangeService
 
@@ -85,19 +86,17 @@ class Master:
                 self.engine.set_active(False)
 
     def next_step(self) -> int:
-        """The number of the next exchange step; call with `open_lock` held."""
+        """The number of the next exchange step; call with `open_lock` held (see `mail`)."""
         return next(_steps)
-
-    def send(self, rank: int, message: Any) -> int:
-        """Send a message to one worker; returns its size in bytes."""
-        payload = encode(message)
-        self.engine.send(rank, TO_WORKER, payload)
-        return len(payload)
 
     def broadcast(self, message: Any) -> None:
         """Send a message to all workers."""
+        self.send_to(self.worker_ranks, message)
+
+    def send_to(self, ranks: Iterable[int], message: Any) -> None:
+        """Send one message to several workers, encoded once."""
         payload = encode(message)
-        for rank in self.worker_ranks:
+        for rank in ranks:
             self.engine.send(rank, TO_WORKER, payload)
 
     def unpersist(self, key: str) -> None:
@@ -120,6 +119,10 @@ class Master:
 
     def _receive(self, source: int, buffer: Any) -> None:
         message = decode(buffer)
+        for one in message.messages if isinstance(message, Several) else (message,):
+            self._take(one)
+
+    def _take(self, message: Any) -> None:
         if isinstance(message, Hello):
             self._arrivals.put(message)
         elif isinstance(message, Heartbeat):

@@ -49,7 +49,10 @@ class RunTasks:
     """A TaskGroup."""
 
     action: int
+    stage: int
     tasks: tuple[TaskSpec, ...]
+    last: bool = False
+    """No more tasks of the stage come to this worker: it finishes its inserts by itself when those it has are done."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class AbortAction:
 
 @dataclass(frozen=True)
 class EndAction:
-    """The action is complete; forget its plan and blocks, then say ActionEnded."""
+    """The action is complete once the tasks that the worker has are done; forget its plan and blocks then, and say ActionEnded."""
 
     action: int
 
@@ -109,6 +112,16 @@ class DumpStacks:
 @dataclass(frozen=True)
 class Shutdown:
     """The driver is done; leave `serve`."""
+
+
+# both ways
+
+
+@dataclass(frozen=True)
+class Several:
+    """Messages that travel together; each is served as if it had come alone."""
+
+    messages: tuple[Any, ...]
 
 
 # worker -> master

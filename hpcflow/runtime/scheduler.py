@@ -15,6 +15,19 @@ def group_size(unassigned: int, workers: int, slots: int) -> int:
     return min(unassigned, max(slots, -(-unassigned // (2 * workers))))
 
 
+def deal(tasks: int, free_slots: Mapping[int, int]) -> list[int]:
+    """Worker of each task when there is a free slot for every one of them, each next task going where most are free; nobody's otherwise."""
+    free = {worker: slots for worker, slots in free_slots.items() if slots > 0}
+    if tasks > sum(free.values()):
+        return []
+    dealt = []
+    for _ in range(tasks):
+        worker = max(free, key=lambda w: (free[w], -w))
+        free[worker] -= 1
+        dealt.append(worker)
+    return dealt
+
+
 def wants_more(queued: int, slots: int) -> bool:
     """Whether a worker with `queued` tasks (running ones included) should get another group."""
     return queued <= slots

@@ -82,7 +82,7 @@ def _reads(plan: PhysicalPlan, item: Node | Leaf, known: KnownInputs) -> _Reads 
     """None: nothing but broadcast inputs below, which go with any task."""
     if isinstance(item, BroadcastLeaf):
         return None
-    if isinstance(item, SourceLeaf):
+    if isinstance(item, SourceLeaf) or (isinstance(item, DriverLeaf) and item.edge not in known.owners):
         return [({item: SplitRef(split)}, None, split.bytes or 0) for split in known.splits(item.vertex)]
     if isinstance(item, BlocksLeaf):
         return [({item: BlockRef(block.key)}, block.rank, block.size_bytes) for block in known.blocks(item)]

@@ -64,6 +64,8 @@ from hpcflow.shuffle.partitioners import TASK_POSITION_BITS, Partitioner, sample
 
 RESULTS_WAIT_S = 0.005
 """Results of tasks that end within this time of each other travel in one message."""
+_LOOK_AT_RESULTS = m.Several(())
+"""To oneself: results wait to be sent."""
 SAMPLE_ROWS = 2048
 """Sort keys that one task samples for the splitters."""
 
@@ -79,19 +81,15 @@ class WorkerAction:
     partitioners: dict[str, Partitioner] = field(default_factory=dict)
     steps: dict[str, int] = field(default_factory=dict)
     queued: deque[TaskSpec] = field(default_factory=deque)
+    left: dict[int, int] = field(default_factory=dict)
+    """Stage -> tasks that are here and not done."""
+    last_given: set[int] = field(default_factory=set)
+    """Stages of which no more tasks come."""
     running: int = 0
     ending: bool = False
     cancelled: str | None = None
     broadcasts: dict[str, pl.DataFrame] = field(default_factory=dict)
     done: list[m.TaskResult] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _SendResults:
-    """To oneself: results of short tasks have been put together for long enough."""
-
-    action: WorkerAction
-    not_before: float
 
 
 class Worker:
@@ -124,6 +122,8 @@ class Worker:
         self._ready = threading.Condition(self._lock)
         self._free_slots = self.slots
         self._stopping = False
+        self._results_due: deque[tuple[float, WorkerAction]] = deque()
+        """Results of short tasks, with the time at which they are to be sent."""
         self._polars = threading.Semaphore(1)
         self._threads = [threading.Thread(target=self._run_tasks, name=f"hpcflow-task-{i}", daemon=True) for i in range(self.slots)]
         store.emit = lambda event: self._send(m.WorkerEvent(self.engine.rank, event))
@@ -141,17 +141,18 @@ class Worker:
         try:
             while True:
                 try:
-                    message = self.inbox.get(timeout=1.0)
+                    message = self.inbox.get(timeout=self._send_due_results())
                 except queue.Empty:
                     if self.engine.error is not None:
                         return
                     continue
-                if isinstance(message, m.Shutdown):
-                    return
-                try:
-                    self._serve_one(message)
-                except BaseException as error:
-                    self._failed(getattr(message, "action", 0), error)
+                for one in message.messages if isinstance(message, m.Several) else (message,):
+                    if isinstance(one, m.Shutdown):
+                        return
+                    try:
+                        self._serve_one(one)
+                    except BaseException as error:
+                        self._failed(getattr(one, "action", 0), error)
         finally:
             vitals.stop()
             with self._ready:
@@ -180,9 +181,11 @@ class Worker:
         action, stage, task = (int(word) for word in name.split()[1::2])
         self._send(m.TaskStalled(action, self.engine.rank, self.host, stage, task, stacks))
 
-    def _send(self, message: Any) -> None:
+    def _send(self, *messages: Any) -> None:
+        if not messages:
+            return
         try:
-            self.engine.send(self.master_rank, m.TO_MASTER, m.encode(message))
+            self.engine.send(self.master_rank, m.TO_MASTER, m.encode(messages[0] if len(messages) == 1 else m.Several(messages)))
         except WorkerLostError:
             if not self._stopping:  # else: a task that came back after the end of its session
                 raise
@@ -193,9 +196,7 @@ class Worker:
         elif isinstance(message, m.OpenExchange):
             self._open(message)
         elif isinstance(message, m.RunTasks):
-            with self._ready:
-                self._actions[message.action].queued.extend(message.tasks)
-                self._ready.notify_all()
+            self._take_tasks(self._actions[message.action], message)
         elif isinstance(message, m.GiveBackTasks):
             self._give_back(message)
         elif isinstance(message, m.FinishInserts):
@@ -208,9 +209,6 @@ class Worker:
             self.store.remove_prefix(message.prefix)
         elif isinstance(message, m.AbortAction | m.EndAction):
             self._end(message)
-        elif isinstance(message, _SendResults):
-            time.sleep(max(0.0, message.not_before - time.monotonic()))
-            self._send_results(message.action)
         elif isinstance(message, m.DumpStacks):
             write_report(f"hpcflow: {message.reason}; stacks of rank {self.engine.rank} on {where()}:\n{all_stacks()}")
 
@@ -239,6 +237,24 @@ class Worker:
         if action.cancelled is None:
             self._send(m.ExchangeDone(action.id, edge, self.engine.rank, exchange.partition_sizes(), _stats(exchange.stats)))
 
+    def _take_tasks(self, action: WorkerAction, message: m.RunTasks) -> None:
+        with self._ready:
+            action.queued.extend(message.tasks)
+            action.left[message.stage] = action.left.get(message.stage, 0) + len(message.tasks)
+            if message.last:
+                action.last_given.add(message.stage)
+            self._ready.notify(len(message.tasks))
+        self._finish_inserts(action, message.stage)
+
+    def _finish_inserts(self, action: WorkerAction, stage: int) -> None:
+        """Once the last task of a stage here is done."""
+        with self._lock:
+            done = stage in action.last_given and not action.left[stage]
+        outputs = action.stages[stage].outputs if done else ()
+        for output in outputs:
+            if isinstance(output, ExchangeOutput):
+                action.exchanges[output.edge].finish()
+
     def _give_back(self, message: m.GiveBackTasks) -> None:
         action = self._actions[message.action]
         returned: list[TaskSpec] = []
@@ -249,6 +265,7 @@ class Worker:
                 movable = task.stage == message.stage and len(returned) < message.count and all(isinstance(ref, SplitRef) for _, ref in task.reads)
                 (returned if movable else kept).append(task)
             action.queued.extend(reversed(kept))
+            action.left[message.stage] -= len(returned)
         self._send(m.TasksReturned(action.id, self.engine.rank, message.stage, tuple(reversed(returned))))
 
     def _close(self, action: WorkerAction, edge: str) -> None:
@@ -258,13 +275,13 @@ class Worker:
             exchange.close()
 
     def _end(self, message: m.AbortAction | m.EndAction) -> None:
-        """Let go of an action once none of its tasks runs; the last task ends it otherwise."""
+        """Let go of an action once none of its tasks is left; the last task ends it otherwise. An abort drops those that have not started."""
         with self._lock:
             action = self._actions.get(message.action)
             if action is not None:
                 action.ending = True
-                action.queued.clear()
                 if isinstance(message, m.AbortAction):
+                    action.queued.clear()
                     action.cancelled = message.reason
         if action is None:
             self._send(m.ActionEnded(message.action, self.engine.rank))
@@ -276,9 +293,10 @@ class Worker:
 
     def _let_go(self, action: WorkerAction) -> None:
         with self._lock:
-            if not action.ending or action.running or self._actions.pop(action.id, None) is None:
+            if not action.ending or action.running or action.queued or self._actions.pop(action.id, None) is None:
                 return
             last = not self._actions
+        results = self._results_of(action)
         try:
             for edge in list(action.exchanges):
                 self._close(action, edge)
@@ -286,7 +304,7 @@ class Worker:
             if last:
                 self.engine.set_active(False)
         finally:
-            self._send(m.ActionEnded(action.id, self.engine.rank, self.store.budget.high_water_bytes))
+            self._send(*results, m.ActionEnded(action.id, self.engine.rank, self.store.budget.high_water_bytes))
 
     # -- tasks --------------------------------------------------------------------------------------------------------------------------------------
 
@@ -312,7 +330,7 @@ class Worker:
 
     def _next_task(self) -> tuple[WorkerAction, TaskSpec, int] | None:
         for action in self._actions.values():
-            if action.queued and not action.ending:
+            if action.queued:
                 slots = min(action.stages[action.queued[0].stage].properties.slots, self.slots)
                 if slots <= self._free_slots:
                     return action, action.queued.popleft(), slots
@@ -329,18 +347,34 @@ class Worker:
                 self._send(task_failed(action.id, self.engine.rank, self.host, action.plan, task, trace, error))
             return
         with self._lock:
+            action.left[task.stage] -= 1
             action.done.append(result)
-            first, flush = len(action.done) == 1, not action.queued
-        if flush:
-            self._send_results(action)
+            first = len(action.done) == 1
+            idle = not action.queued and action.running == 1
+        try:
+            self._finish_inserts(action, task.stage)
+        except BaseException as error:
+            self._failed(action.id, error)
+        if idle and not action.ending:  # else they go with the word that the action has ended
+            self._send(*self._results_of(action))
         elif first:
-            self.inbox.put(_SendResults(action, time.monotonic() + RESULTS_WAIT_S))
+            self._results_due.append((time.monotonic() + RESULTS_WAIT_S, action))
+            self.inbox.put(_LOOK_AT_RESULTS)
 
-    def _send_results(self, action: WorkerAction) -> None:
+    def _results_of(self, action: WorkerAction) -> tuple[m.TasksDone, ...]:
+        """The results that have not been sent, as a message."""
         with self._lock:
             results, action.done = tuple(action.done), []
-        if results:
-            self._send(m.TasksDone(action.id, self.engine.rank, results))
+        return (m.TasksDone(action.id, self.engine.rank, results),) if results else ()
+
+    def _send_due_results(self) -> float:
+        """Send results of short tasks that have been put together for long enough; seconds until the next are due."""
+        while self._results_due:
+            wait_s = self._results_due[0][0] - time.monotonic()
+            if wait_s > 0:
+                return wait_s
+            self._send(*self._results_of(self._results_due.popleft()[1]))
+        return 1.0
 
     def _evaluate(self, action: WorkerAction, stage: Stage, task: TaskSpec, trace: OperatorTrace) -> m.TaskResult:
         started = time.monotonic()
@@ -397,7 +431,7 @@ class Worker:
         return self._output(action, stage, task, pl.concat(kept), trace)
 
     def _read(self, action: WorkerAction, leaf: Leaf, ref: LeafRef | None, keep: Callable[[str], Keep] | None) -> pl.LazyFrame:
-        if isinstance(leaf, SourceLeaf) and isinstance(ref, SplitRef):
+        if isinstance(leaf, SourceLeaf | DriverLeaf) and isinstance(ref, SplitRef):
             source = action.plan.operator(leaf.vertex)
             assert isinstance(source, Source)
             return source.scan(ref.split)
@@ -470,7 +504,9 @@ class Worker:
         return {"block": key, "samples": samples, "histograms": histograms}
 
 
+_LOGGED_STATS = tuple(f.name for f in dataclasses.fields(ExchangeStats) if f.name not in ("rows_by_destination", "waiting_s"))
+
+
 def _stats(stats: ExchangeStats) -> dict[str, float]:
     """The figures that go into the event log."""
-    left_out = ("rows_by_destination", "waiting_s")
-    return {name: value for name, value in dataclasses.asdict(stats).items() if name not in left_out}
+    return {name: getattr(stats, name) for name in _LOGGED_STATS}

@@ -259,14 +259,14 @@ class UnreadableElsewhere:
 
 def test_a_plan_damaged_on_its_way_is_refused_by_its_hash(session, monkeypatch):
     master = session._cluster.master
-    broadcast = master.broadcast
+    send_to = master.send_to
 
-    def damage(message):
-        if isinstance(message, messages.LoadPlan):
-            message = messages.LoadPlan(message.action, message.sha256, message.blob + b"x")
-        broadcast(message)
+    def damage(ranks, message):
+        whole = message.messages if isinstance(message, messages.Several) else (message,)
+        damaged = [messages.LoadPlan(one.action, one.sha256, one.blob + b"x") if isinstance(one, messages.LoadPlan) else one for one in whole]
+        send_to(ranks, messages.Several(tuple(damaged)))
 
-    monkeypatch.setattr(master, "broadcast", damage)
+    monkeypatch.setattr(master, "send_to", damage)
     with pytest.raises(hf.HpcflowError, match="damaged on its way to rank"):
         session.range(0, 10).collect()
     monkeypatch.undo()
@@ -360,7 +360,7 @@ def test_a_failing_scatter_is_the_error_of_the_action(session, monkeypatch):
     def fails(self, df, ids, *, task, attempt=0):
         raise RuntimeError("cannot scatter")
 
-    data = session.from_dict({"a": list(range(10))})
+    data = session.from_dict({"a": list(range(20_000))})  # a table of few bytes travels with its tasks
     monkeypatch.setattr(Exchange, "insert", fails)
     with pytest.raises(RuntimeError, match="cannot scatter"):
         data.filter(pl.col("a") > 3).collect()

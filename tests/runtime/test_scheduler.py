@@ -220,3 +220,13 @@ def test_one_slot_a_small_window_and_forced_spill_end(workers, tmp_path):
         scratch=str(tmp_path),
         broadcast_threshold_bytes=0,
     )
+
+
+def test_few_tasks_are_dealt_to_the_freest_workers():
+    assert scheduler.deal(3, {1: 2, 2: 1}) == [1, 1, 2]
+    assert scheduler.deal(2, {1: 0, 2: 1, 3: 1}) == [2, 3]
+    assert scheduler.deal(0, {}) == []
+
+
+def test_more_tasks_than_free_slots_are_not_dealt():
+    assert scheduler.deal(4, {1: 2, 2: 1}) == []
