@@ -44,11 +44,15 @@ if TYPE_CHECKING:
     from hpcflow.errors import UnpicklableError as UnpicklableError
     from hpcflow.errors import UnsupportedExpressionError as UnsupportedExpressionError
     from hpcflow.errors import WorkerLostError as WorkerLostError
+    from hpcflow.programs import Program as Program
+    from hpcflow.programs import program as program
     from hpcflow.session import Session as Session
 
 _HOME = {
     "Session": "hpcflow.session",
     "Dataset": "hpcflow.api.dataset",
+    "Program": "hpcflow.programs",
+    "program": "hpcflow.programs",
     "concat": "hpcflow.api.functions",
     "collect_all": "hpcflow.api.functions",
     "HpcflowError": "hpcflow.errors",

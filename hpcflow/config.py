@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcflow.errors import ConfigError, near_names
-from hpcflow.options import Parser, any_object, choice, duration, optional, paths, positive, size, text, whole
+from hpcflow.options import Parser, any_object, choice, duration, optional, paths, positive, size, switch, text, whole
 
 OTHER_VARIABLES: dict[str, str] = {
     "HPCFLOW_CONFIG": "path of the TOML file",
@@ -60,6 +60,9 @@ class SessionConfig:
     compression: str = _option("auto", choice("auto", "none", "lz4", "zstd"), "compression of exchanged frames; auto: the compiler decides per edge")
     spill_compression: str = _option("lz4", choice("none", "lz4", "zstd"), "compression of spilled blocks")
     step_timeout_s: float = _option(600.0, duration, "a step without progress for this long is aborted; 0 never")
+    debug_collectives: bool = _option(
+        False, switch, "compare every collective of user code on all ranks before it runs: number, name, root, call site"
+    )
     sources: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
 
     def where(self, option: str) -> str:

@@ -66,6 +66,15 @@ def whole(least: int) -> Parser:
     return parse
 
 
+def switch(value: Any) -> bool:
+    """True or False, or one of the texts 1, true, yes, on, 0, false, no, off."""
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    found = words.get(str(value).lower()) if isinstance(value, bool | int | str) else None
+    if found is None:
+        raise ValueError("expected true or false")
+    return found
+
+
 def positive(parse: Parser) -> Parser:
     """What `parse` gives, above zero."""
 

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import atexit
 import os
-import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -24,10 +22,9 @@ import polars as pl
 from hpcflow.api import building
 from hpcflow.api.dataset import GATHER, Dataset
 from hpcflow.api.extras import require_extra
-from hpcflow.comm.watchdog import write_report
 from hpcflow.compiler.policy import CompileContext, PassReport, optimize, resolve
 from hpcflow.config import SessionConfig, load_config
-from hpcflow.errors import ConfigError, HpcflowError, LaunchError
+from hpcflow.errors import ConfigError, HpcflowError
 from hpcflow.events import records
 from hpcflow.events.log import EventLog
 from hpcflow.ir.dag import Dag, Vertex
@@ -42,6 +39,7 @@ from hpcflow.plan.physical import PhysicalPlan
 from hpcflow.plan.stages import split_stages
 from hpcflow.runtime.action_result import ActionResult
 from hpcflow.runtime.cluster import Cluster, mpi_library, start_in_process, start_mpi
+from hpcflow.runtime.endings import told_by_rank_0
 from hpcflow.runtime.master import Master
 from hpcflow.runtime.progress import watch_progress
 
@@ -100,7 +98,7 @@ class Session:
             "event_log": event_log,
             "config": config,
         }
-        with _told_by_rank_0():
+        with told_by_rank_0(detect(os.environ).rank):
             self._open(given | options)
 
     def _open(self, options: dict[str, Any]) -> None:
@@ -308,19 +306,6 @@ class Session:
             if error is None:
                 raise
             error.add_note(f"closing the session failed too: {type(second).__name__}: {second}")  # the first failure is the one to report
-
-
-@contextmanager
-def _told_by_rank_0() -> Iterator[None]:
-    """Every rank runs the line that opens the session, and meets the same wrong option or launch: rank 0 raises, the others say one line and end."""
-    try:
-        yield
-    except (ConfigError, LaunchError) as error:
-        hint = detect(os.environ)
-        if hint.rank == 0:
-            raise
-        write_report(f"hpcflow: rank {hint.rank} on {socket.gethostname()} ends: {str(error)[:160]}")
-        raise SystemExit(1) from None
 
 
 __all__ = ["HpcflowError", "Session"]

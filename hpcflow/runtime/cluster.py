@@ -142,10 +142,10 @@ def make_store(config: SessionConfig, workers_on_node: int, pool: ArenaPool) -> 
 # -- MPI --------------------------------------------------------------------------------------------------------------------------------------------
 
 
-class _Process:
+class Process:
     """This process's place in an MPI world: made once."""
 
-    instance: _Process | None = None
+    instance: Process | None = None
 
     def __init__(self, communicator: Any) -> None:
         from hpcflow.comm.mpi import open_mpi
@@ -158,6 +158,7 @@ class _Process:
         self.session: Master | None = None
         """Of the open session, on rank 0."""
         self.lost = False
+        self.every_rank_drives = False
         self._watch: endings.ProcessWatch | None = None
         if self.engine.rank == 0 and self.engine.size > 1:
             endings.terminate_in_order(lambda: self.lost)
@@ -179,10 +180,17 @@ class _Process:
             faulthandler.cancel_dump_traceback_later()
 
     @classmethod
-    def get(cls, communicator: Any) -> _Process:
+    def get(cls, communicator: Any) -> Process:
         if cls.instance is None:
             cls.instance = cls(communicator)
         return cls.instance
+
+    def drive_every_rank(self) -> None:
+        """The program runs on every rank to its end (distributed mode): each waits there for the others, as MPI_Finalize would."""
+        if not self.every_rank_drives:
+            self.every_rank_drives = True
+            if self.engine.rank > 0:
+                atexit.register(self._end_world)
 
     def watch_workers(self, master: Master) -> None:
         """Notice the end of a worker process on this host at once, whatever the launcher does."""
@@ -202,6 +210,11 @@ class _Process:
     def _end_world(self) -> None:
         """At the driver's exit, after its session has been closed."""
         error = endings.uncaught()
+        if self.every_rank_drives and not self.sessions:
+            if error is not None or self.engine.error is not None:
+                end_process(endings.INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1)
+            self.engine.stop(threading.TIMEOUT_MAX)
+            return
         if self._watch is not None:
             self._watch.stop()
         if self.lost or self.engine.error is not None or (self.session is not None and self.session.lost is not None):
@@ -218,7 +231,7 @@ def start_mpi(config: SessionConfig, events: EventLog) -> Cluster | None:
 
     None: the world has one rank; the caller starts in-process workers.
     """
-    process = _Process.get(config.comm)
+    process = Process.get(config.comm)
     engine = process.engine
     if engine.size == 1:
         return None
@@ -247,7 +260,7 @@ def start_mpi(config: SessionConfig, events: EventLog) -> Cluster | None:
 
 def mpi_library() -> str:
     """What MPI says about itself; empty before `start_mpi`."""
-    process = _Process.instance
+    process = Process.instance
     return "" if process is None else str(getattr(process.engine.comm, "facts").mpi_library)  # noqa: B009  # a Comm of open_mpi has facts
 
 
@@ -291,7 +304,7 @@ def start_on_engine(
     return cluster
 
 
-def serve_process(process: _Process) -> NoReturn:
+def serve_process(process: Process) -> NoReturn:
     """The life of a worker process: serve session after session, then end without running the rest of the user's program."""
     from hpcflow.comm.mpi import finalize
 

@@ -10,14 +10,16 @@ import contextlib
 import os
 import select
 import signal
+import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import NoReturn
 
 from hpcflow.comm.watchdog import EXIT_FAILURE, where, write_report
+from hpcflow.errors import ConfigError, LaunchError
 
 TERMINATED = 128 + signal.SIGTERM
 INTERRUPTED = 128 + signal.SIGINT
@@ -45,6 +47,19 @@ def terminate_in_order(is_ending: Callable[[], bool]) -> None:
             raise SystemExit(TERMINATED)
 
     signal.signal(signal.SIGTERM, on_terminate)
+
+
+@contextlib.contextmanager
+def told_by_rank_0(rank: int) -> Iterator[None]:
+    """Every rank runs the line that opens a session or runs a program, and meets the same wrong option or launch: rank 0 raises, the others say one
+    line and end."""
+    try:
+        yield
+    except (ConfigError, LaunchError) as error:
+        if rank == 0:
+            raise
+        write_report(f"hpcflow: rank {rank} on {socket.gethostname()} ends: {str(error)[:160]}")
+        raise SystemExit(1) from None
 
 
 def uncaught() -> BaseException | None:
