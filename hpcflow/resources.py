@@ -16,7 +16,7 @@ from pathlib import Path
 
 def usable_cores(root: Path = Path("/")) -> int:
     """Cores this process may run on: its affinity, cut by a cgroup v2 CPU quota; at least 1."""
-    cores = len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS has no affinity
     quota = _cpu_quota(root)
     return max(1, cores if quota is None else min(cores, int(quota)))
 

@@ -1,0 +1,166 @@
+"""What an executor is: render a request, submit it, say how jobs are, cancel them.
+
+Invariant: `render` is pure and contacts nothing. `states` asks the system once for any number of jobs, and raises `QueryFailedError` when it gets no
+answer: no state is ever concluded from a failed query. The exit file, which the job itself writes, outranks what a scheduler says.
+
+A further executor is one file with a subclass, and an entry point in the group `hpcflow.executors`.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hpcflow.errors import LaunchError
+from hpcflow.launch.request import JobRequest
+
+
+class JobState(Enum):
+    """Of one attempt."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+    """Nobody here can tell: another host's process."""
+
+    @property
+    def final(self) -> bool:
+        """Nothing more will happen."""
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+class FailureClass(Enum):
+    """Why an attempt failed, where that can be told."""
+
+    PROGRAM = "program error"
+    OUT_OF_MEMORY = "out of memory"
+    TIMEOUT = "timeout"
+    NODE = "node failure"
+    PREEMPTED = "preempted"
+    STOPPED = "stopped to be continued"
+    """Exit status 75: the program saved its state when asked to stop."""
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """How an attempt is.
+
+    code: the exit status, 128 + signal for a killed one
+    reason: what the system says, for people
+    start_estimate: of a pending job, as the scheduler guesses it (ISO 8601)
+    """
+
+    state: JobState
+    code: int | None = None
+    failure: FailureClass | None = None
+    reason: str = ""
+    start_estimate: str | None = None
+
+
+@dataclass(frozen=True)
+class JobHandle:
+    """A submitted attempt, as it is kept in `submitted.json`.
+
+    id: the executor's name for it
+    facts: what else the executor needs to find it again (host, boot id, start time of the process)
+    """
+
+    key: str
+    directory: str
+    id: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What submitting would write and run.
+
+    files: name within the attempt's directory -> text
+    argv: the command that submits
+    """
+
+    request: JobRequest
+    files: Mapping[str, str]
+    argv: tuple[str, ...]
+
+
+class QueryFailedError(LaunchError):
+    """The system gave no answer about its jobs: ask again later."""
+
+
+class SubmitLimitError(LaunchError):
+    """The system takes no more jobs of this user for now: wait."""
+
+
+class Executor(ABC):
+    """Where jobs run."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def render(self, request: JobRequest) -> Rendered:
+        """What `submit` would do. Raises ConfigError for what this executor cannot give."""
+
+    @abstractmethod
+    def submit(self, rendered: Rendered) -> JobHandle:
+        """Write the files and start the job. Raises SubmitLimitError, or LaunchError with what the system said."""
+
+    @abstractmethod
+    def find(self, key: str, directory: str) -> JobHandle | None:
+        """The job that was submitted under this key, if there is one. Raises QueryFailedError."""
+
+    @abstractmethod
+    def states(self, handles: Sequence[JobHandle]) -> dict[str, JobStatus]:
+        """Key -> status, by one query. Raises QueryFailedError."""
+
+    @abstractmethod
+    def cancel(self, handles: Sequence[JobHandle], force: bool = False) -> None:
+        """Ask the jobs to end, or with `force` end them; finished ones are left alone."""
+
+    def admits(self, request: JobRequest, running: Sequence[JobRequest]) -> bool:
+        """Whether there is room for one more beside those that run. A scheduler decides that by itself."""
+        return True
+
+    def logs(self, directory: str) -> list[Path]:
+        """Log files of an attempt: the job's own first, then those of its commands and ranks."""
+        return sorted((Path(directory) / "logs").glob("*.txt"), key=lambda path: (path.name != "log.txt", path.name))
+
+
+def write_files(rendered: Rendered) -> None:
+    """Put the files of a rendered request into its directory, 0600."""
+    directory = Path(rendered.request.directory)
+    (directory / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name, text in rendered.files.items():
+        path = directory / name
+        path.touch(mode=0o600)
+        path.write_text(text)
+
+
+def read_exit(directory: str) -> JobStatus | None:
+    """What the job's own exit file says; None when it has not ended in order."""
+    try:
+        facts = json.loads((Path(directory) / "exit.json").read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise QueryFailedError(f"{directory}/exit.json cannot be read: {error}") from error
+    code = int(facts["code"])
+    if facts.get("cancelled"):
+        return JobStatus(JobState.CANCELLED, code, reason=f"ended by signal {facts['cancelled']}")
+    if code == 0:
+        return JobStatus(JobState.SUCCEEDED, 0)
+    if code == STOP_CODE:
+        return JobStatus(JobState.FAILED, code, FailureClass.STOPPED, "saved its state and stopped")
+    return JobStatus(JobState.FAILED, code, FailureClass.PROGRAM, f"exit status {code}")
+
+
+STOP_CODE = 75
+"""EX_TEMPFAIL: the program has saved its state and wants to be run again."""

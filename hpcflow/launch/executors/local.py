@@ -1,0 +1,174 @@
+"""LocalExecutor: jobs as processes of this host, within a budget of cores, memory and GPUs.
+
+Invariant: a process is known by host, boot id, pid and start time together, so that no other one is ever taken for it or ended in its
+place. What runs on another host is `unknown` here.
+
+    LocalExecutor(cores=8, memory_mb=32_000)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from hpcflow.errors import ConfigError, LaunchError
+from hpcflow.launch.executors.base import Executor, FailureClass, JobHandle, JobState, JobStatus, Rendered, read_exit, write_files
+from hpcflow.launch.executors.shell import render_script
+from hpcflow.launch.launchers.wording import local_argv
+from hpcflow.launch.request import JobRequest
+from hpcflow.resources import usable_cores
+
+_STARTED: dict[int, subprocess.Popen[bytes]] = {}
+"""Children of this process, to be reaped."""
+
+
+@dataclass(frozen=True)
+class LocalExecutor(Executor):
+    """This host.
+
+    cores, memory_mb, gpus: what all tasks that run together may take (None: the cores of this process; memory not limited; GPU ids)
+    env, setup, python, workdir: as for every executor
+    """
+
+    name: ClassVar[str] = "local"
+    cores: int | None = None
+    memory_mb: int | None = None
+    gpus: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    setup: tuple[str, ...] = ()
+    python: str | None = None
+    workdir: str | None = None
+    launcher: str = "none"
+    ntasks: int = 1
+    cpus_per_task: int = 1
+
+    def render(self, request: JobRequest) -> Rendered:
+        if request.ntasks * request.cpus_per_task > self._cores() and not any(command.launcher != "none" for command in request.commands):
+            raise ConfigError(
+                f"task {request.task!r} wants {request.ntasks} x {request.cpus_per_task} cores, and this executor has {self._cores()}: "
+                f"ask for fewer, or give LocalExecutor(cores=...)"
+            )
+        if self.memory_mb is not None and (request.memory_mb or 0) > self.memory_mb:
+            raise ConfigError(f"task {request.task!r} wants {request.memory_mb} MB, and this executor has {self.memory_mb}")
+        if request.gpus > len(self.gpus):
+            raise ConfigError(f"task {request.task!r} wants {request.gpus} GPUs, and this executor has {len(self.gpus)}: LocalExecutor(gpus=...)")
+        argvs = {command.name: local_argv(command, request) for command in request.commands}
+        return Rendered(request, {"script.sh": render_script(request, argvs)}, ("/bin/sh", f"{request.directory}/script.sh"))
+
+    def submit(self, rendered: Rendered) -> JobHandle:
+        write_files(rendered)
+        request = rendered.request
+        log = Path(request.directory) / "logs" / "log.txt"
+        with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as out:
+            try:
+                process = subprocess.Popen(
+                    rendered.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, close_fds=True
+                )
+            except OSError as error:
+                raise LaunchError(f"task {request.task!r} did not start: {error}") from error
+        _STARTED[process.pid] = process
+        return _handle(request.key, request.directory, process.pid)
+
+    def find(self, key: str, directory: str) -> JobHandle | None:
+        script = f"{directory}/script.sh".encode()
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    if (entry / "cmdline").read_bytes().split(b"\0")[:2] == [b"/bin/sh", script]:
+                        return _handle(key, directory, int(entry.name))
+        claim = Path(directory) / "claim.json"
+        return JobHandle(key, directory, "claimed", {"host": socket.gethostname(), "boot_id": _boot_id(), "start": ""}) if claim.exists() else None
+
+    def states(self, handles: Sequence[JobHandle]) -> dict[str, JobStatus]:
+        return {handle.key: read_exit(handle.directory) or self._without_exit(handle) for handle in handles}
+
+    def _without_exit(self, handle: JobHandle) -> JobStatus:
+        if handle.facts.get("host") != socket.gethostname():
+            return JobStatus(JobState.UNKNOWN, reason=f"runs on {handle.facts.get('host')}; ask there")
+        if handle.facts.get("boot_id") != _boot_id():
+            return JobStatus(JobState.FAILED, failure=FailureClass.NODE, reason="the host was started anew")
+        code = _reap(handle)
+        if code is None and _alive(handle):
+            return JobStatus(JobState.RUNNING)
+        ended = read_exit(handle.directory)  # written between the two looks
+        if ended is not None:
+            return ended
+        if (Path(handle.directory) / "cancelled").exists():
+            return JobStatus(JobState.CANCELLED, 137, reason="ended by force")
+        status = 137 if code is None else 128 - code if code < 0 else code
+        return JobStatus(JobState.FAILED, status, FailureClass.PROGRAM, "its shell ended without an exit file: killed, or out of memory")
+
+    def cancel(self, handles: Sequence[JobHandle], force: bool = False) -> None:
+        for handle in handles:
+            if handle.id.isdigit() and handle.facts.get("boot_id") == _boot_id() and _alive(handle):
+                (Path(handle.directory) / "cancelled").touch(mode=0o600)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(int(handle.id), signal.SIGKILL if force else signal.SIGTERM)
+
+    def admits(self, request: JobRequest, running: Sequence[JobRequest]) -> bool:
+        cores = sum(r.ntasks * r.cpus_per_task for r in running) + request.ntasks * request.cpus_per_task
+        memory = sum(r.memory_mb or 0 for r in running) + (request.memory_mb or 0)
+        gpus = sum(r.gpus for r in running) + request.gpus
+        fits = cores <= self._cores() and (self.memory_mb is None or memory <= self.memory_mb) and gpus <= len(self.gpus)
+        return fits or not running
+
+    def _cores(self) -> int:
+        return self.cores or usable_cores()
+
+
+def _handle(key: str, directory: str, pid: int) -> JobHandle:
+    return JobHandle(key, directory, str(pid), {"host": socket.gethostname(), "boot_id": _boot_id(), "start": _process_start(pid)})
+
+
+def _alive(handle: JobHandle) -> bool:
+    """Whether the very process of the handle runs, or has left others in its session (a zombie does not run)."""
+    if not handle.id.isdigit():
+        return False
+    return _process_start(int(handle.id)) == handle.facts.get("start") != "" and _process_state(int(handle.id)) != "Z"
+
+
+def _reap(handle: JobHandle) -> int | None:
+    process = _STARTED.get(int(handle.id)) if handle.id.isdigit() else None
+    if process is None:
+        return None
+    code = process.poll()
+    if code is not None:
+        del _STARTED[process.pid]
+    return code
+
+
+def _process_start(pid: int) -> str:
+    """Clock ticks from boot to the start of a process; empty when there is none. The 22nd field of /proc/PID/stat."""
+    fields = _stat(pid)
+    return fields[19] if len(fields) > 19 else ""
+
+
+def _process_state(pid: int) -> str:
+    fields = _stat(pid)
+    return fields[0] if fields else ""
+
+
+def _stat(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        try:  # macOS has no /proc
+            answer = subprocess.run(["ps", "-o", "state=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        except OSError:
+            return []
+        state, _, start = answer.stdout.strip().partition(" ")
+        return [state[:1], *[""] * 18, start.strip()] if state else []
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "unknown"

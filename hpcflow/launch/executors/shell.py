@@ -1,0 +1,82 @@
+"""The shell script of a job: claim the attempt, run the commands, write the exit file. Rendered from `templates/job.sh.j2`.
+
+Invariant: every `{{ value }}` of a template is quoted for the shell by the environment's `finalize`; a template has no other way to put a value into
+a script. Text that is meant to be script (directives, the user's setup lines) has the type `Verbatim`.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hpcflow.errors import ConfigError
+from hpcflow.launch.extras import require
+from hpcflow.launch.request import JobRequest
+
+TEMPLATES = Path(__file__).parent.parent / "templates"
+
+
+class Verbatim(str):
+    """Text that is script already."""
+
+    __slots__ = ()
+
+
+def render_script(
+    request: JobRequest,
+    argvs: Mapping[str, tuple[str, ...]],
+    template: str = "job.sh.j2",
+    directives: tuple[str, ...] = (),
+    searchpath: tuple[str, ...] = (),
+    **values: Any,
+) -> str:
+    """The job's script.
+
+    argvs: command name -> the final argument list, launcher included
+    searchpath: folders of a site, whose templates come before ours
+    """
+    environment = _environment(searchpath)
+    commands = [
+        {"name": command.name, "index": index, "argv": argvs[command.name], "environment": dict(command.environment)}
+        for index, command in enumerate(request.commands)
+    ]
+    script: str = environment.get_template(template).render(
+        request=request,
+        task_directory=str(Path(request.directory).parent.parent),
+        commands=commands,
+        setup=tuple(Verbatim(line) for line in request.setup),
+        directives=tuple(Verbatim(line) for line in directives),
+        **values,
+    )
+    return script
+
+
+@cache
+def _environment(searchpath: tuple[str, ...]) -> Any:
+    jinja2 = require("jinja2", "rendering job scripts")
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader([*searchpath, str(TEMPLATES)]),
+        undefined=jinja2.StrictUndefined,
+        finalize=_quoted,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _quoted(value: object) -> str:
+    """`value` as one word of shell; a tuple as several words; Verbatim as it is."""
+    if isinstance(value, Verbatim):
+        return value
+    if isinstance(value, tuple | list):
+        return " ".join(_quoted(item) for item in value)
+    if isinstance(value, bool) or value is None:
+        raise ConfigError(f"a template puts {value!r} into a script: say {{% if %}} instead")
+    text = str(value)
+    if "\0" in text:
+        raise ConfigError(f"{text!r} holds a zero byte, which no script can")
+    return shlex.quote(text)

@@ -1,0 +1,257 @@
+"""SlurmExecutor: jobs by sbatch.
+
+Invariant: a request is rendered without contacting Slurm (its version aside, when known); submitting passes no variable of this process but those
+named; one squeue tells of all jobs of the user; a failed query raises and concludes nothing.
+
+    SlurmExecutor(partition="main", nodes=2, ntasks_per_node=8, time="02:00:00", launcher="srun")
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import ClassVar
+
+from hpcflow.errors import ConfigError, LaunchError
+from hpcflow.launch.executors import slurm_query as query
+from hpcflow.launch.executors.base import (
+    Executor,
+    JobHandle,
+    JobState,
+    JobStatus,
+    QueryFailedError,
+    Rendered,
+    SubmitLimitError,
+    read_exit,
+    write_files,
+)
+from hpcflow.launch.executors.shell import render_script
+from hpcflow.launch.executors.slurm_directives import directive, refuse_control
+from hpcflow.launch.executors.slurm_fields import SlurmFields, dependency_text
+from hpcflow.launch.launchers.wording import slurm_argv
+from hpcflow.launch.request import JobRequest
+
+EXPORTED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "MODULEPATH", "LD_LIBRARY_PATH")
+"""Variables whose values travel with a job unless `exports` says otherwise."""
+_NOT_INHERITED = ("SLURM_", "SBATCH_", "SRUN_", "PMI_", "PMIX_", "OMPI_")
+_LIMITS = ("MaxSubmitJob", "GrpSubmitJobs", "violates accounting/QOS policy", "Job violates")
+_COMMAND_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class SlurmExecutor(SlurmFields, Executor):
+    """A Slurm cluster that this host submits to. Its options are the fields of `SlurmFields`, and:
+
+    launcher: how the ranks of a task start unless the task says otherwise
+    dependency: further Slurm dependencies, kind -> job ids
+    array_limit: elements of an array that run at once
+    components: those of a heterogeneous job beyond the first; one MPI world by srun
+    extra_directives: options as they are, e.g. ("--spread-job",); srun_args: words for every srun
+    exports: variables whose values travel along; env: variables with values; setup: lines of shell; python; workdir
+    requeue: whether Slurm may run a job again by itself
+    stop_before_s: USR1 to the job this long before its time limit, for `launch.should_stop()`
+    templates: folders with a site's job templates
+    """
+
+    name: ClassVar[str] = "slurm"
+    launcher: str = "none"
+    dependency: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    array_limit: int | None = None
+    components: tuple[SlurmFields, ...] = ()
+    extra_directives: tuple[str, ...] = ()
+    srun_args: tuple[str, ...] = ()
+    exports: tuple[str, ...] = EXPORTED
+    env: Mapping[str, str] = field(default_factory=dict)
+    setup: tuple[str, ...] = ()
+    python: str | None = None
+    workdir: str | None = None
+    requeue: bool = False
+    stop_before_s: int | None = None
+    templates: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        SlurmFields.__post_init__(self)
+        for text in (*self.extra_directives, *self.srun_args):
+            refuse_control("extra option", text)
+        if wrong := [text for text in self.extra_directives if not text.startswith("-")]:
+            raise ConfigError(f"extra directive {wrong[0]!r} is no option: it begins with a dash")
+        if self.components and self.launcher == "mpirun":
+            raise ConfigError("a heterogeneous job has one MPI world by srun alone: say launcher='srun'")
+        if self.components and self.array_limit is not None:
+            raise ConfigError("a heterogeneous job cannot be an array: leave array_limit out")
+        if self.stop_before_s is not None and self.signal is not None:
+            raise ConfigError("stop_before_s and signal both send a signal before the end: give one of them")
+
+    # -- what would be submitted ---------------------------------------------------------------------------------------------------------------------
+
+    def render(self, request: JobRequest) -> Rendered:
+        parallel = request.mode == "parallel" and len(request.commands) > 1
+        argvs = {c.name: self._with_srun_args(slurm_argv(c, request, parallel)) for c in request.commands}
+        exported = {name: os.environ[name] for name in self.exports if name in os.environ}
+        environment = {**exported, "SRUN_CPUS_PER_TASK": str(self.cpus_per_task or request.cpus_per_task), **self.env, **request.environment}
+        complete = replace(request, environment=environment, setup=(*self.setup, *request.setup))
+        text = render_script(complete, argvs, directives=tuple(self.directives(request)), searchpath=self.templates)
+        return Rendered(request, {"script.sh": text}, ("sbatch", "--parsable", f"{request.directory}/script.sh"))
+
+    def directives(self, request: JobRequest) -> list[str]:
+        """The #SBATCH lines of a request."""
+        version = known_version()
+        options: list[tuple[str, str | None]] = [("job-name", f"{_short(request.task)}.{request.key}")]
+        options += [("output", f"{_no_percent(request.directory)}/logs/log.txt"), ("open-mode", "append"), ("export", "NIL")]
+        options.append(("requeue" if self.requeue or request.stop_budget else "no-requeue", None))
+        if self.stop_before_s is not None:
+            options.append(("signal", f"B:USR1@{self.stop_before_s}"))
+        if self.dependency:
+            options.append(("dependency", dependency_text(self.dependency)))
+        options += _with_defaults(self.options(version), request)
+        lines = [directive(*option) for option in options] + [f"#SBATCH {text}" for text in self.extra_directives]
+        for component in self.components:
+            lines += ["#SBATCH hetjob", *(directive(*option) for option in component.options(version))]
+        return lines
+
+    def options(self, version: tuple[int, int] | None = None) -> list[tuple[str, str | None]]:
+        own = SlurmFields(**{name: getattr(self, name) for name in SlurmFields.__dataclass_fields__})
+        return own.options(version)
+
+    def _with_srun_args(self, argv: tuple[str, ...]) -> tuple[str, ...]:
+        if argv[0] != "srun":
+            return argv
+        world = ("--het-group=0-" + str(len(self.components)),) if self.components else ()
+        return (argv[0], *world, *self.srun_args, *argv[1:])
+
+    # -- what contacts Slurm -------------------------------------------------------------------------------------------------------------------------
+
+    def submit(self, rendered: Rendered) -> JobHandle:
+        write_files(rendered)
+        request = rendered.request
+        answer = _call(rendered.argv)
+        if answer.returncode != 0:
+            said = answer.stderr.strip()
+            if any(limit in said for limit in _LIMITS):
+                raise SubmitLimitError(f"Slurm takes no more jobs of you for now: {said}")
+            raise LaunchError(f"sbatch refused task {request.task!r}: {said}\nThe script is {request.directory}/script.sh")
+        id = answer.stdout.strip().partition(";")[0]
+        return JobHandle(request.key, request.directory, id)
+
+    def check(self, rendered: Rendered) -> str:
+        """What `sbatch --test-only` says about the request. Raises LaunchError when Slurm would refuse it."""
+        write_files(rendered)
+        answer = _call((rendered.argv[0], "--test-only", *rendered.argv[2:]))
+        if answer.returncode != 0:
+            raise LaunchError(f"sbatch would refuse task {rendered.request.task!r}: {answer.stderr.strip()}")
+        return answer.stderr.strip()
+
+    def find(self, key: str, directory: str) -> JobHandle | None:
+        for line in self._lines():
+            if line.name.endswith(f".{key}"):
+                return JobHandle(key, directory, line.id)
+        claim = Path(directory) / "claim.json"
+        if claim.exists():
+            match = re.search(r'"job_id": "(\d+)"', claim.read_text())
+            if match:
+                return JobHandle(key, directory, match[1])
+        return None
+
+    def states(self, handles: Sequence[JobHandle]) -> dict[str, JobStatus]:
+        open_ones: dict[str, JobHandle] = {}
+        found: dict[str, JobStatus] = {}
+        for handle in handles:
+            ended = read_exit(handle.directory)
+            if ended is not None:
+                found[handle.key] = ended
+            else:
+                open_ones[handle.id] = handle
+        if not open_ones:
+            return found
+        told = self._lines()
+        lines = {line.id: line for line in told} | {line.written_id: line for line in told}
+        for id, handle in open_ones.items():
+            line = lines.get(id)
+            status = query.status_of(line) if line is not None else self._forgotten(handle)
+            if status.state.final:  # the file may have been written since, and a scheduler's end without one is worth a closer look
+                status = read_exit(handle.directory) or _with_code(status, self._ask_scontrol(id))
+                if status.state is JobState.SUCCEEDED and read_exit(handle.directory) is None:
+                    status = JobStatus(JobState.FAILED, status.code, status.failure, "Slurm says completed, and the job has left no exit file")
+            found[handle.key] = status
+        return found
+
+    def cancel(self, handles: Sequence[JobHandle], force: bool = False) -> None:
+        ids = [handle.id for handle in handles]
+        if ids:
+            answer = _call(("scancel", *(("--signal=KILL", "--full") if force else ()), *ids))
+            if answer.returncode != 0 and "Invalid job id" not in answer.stderr and "already completing" not in answer.stderr:
+                raise LaunchError(f"scancel: {answer.stderr.strip()}")
+
+    def _lines(self) -> list[query.JobLine]:
+        answer = _call(("squeue", "--noheader", "--me", "--states=all", f"--format={query.FORMAT}"))
+        if answer.returncode != 0:
+            raise QueryFailedError(f"squeue gave no answer: {answer.stderr.strip()}")
+        return query.parse_squeue(answer.stdout)
+
+    def _ask_scontrol(self, id: str) -> JobStatus | None:
+        answer = _call(("scontrol", "show", "job", id, "--oneliner"))
+        return query.status_of_scontrol(query.parse_scontrol(answer.stdout)) if answer.returncode == 0 else None
+
+    def _forgotten(self, handle: JobHandle) -> JobStatus:
+        """A job that squeue does not list any more: scontrol, else accounting, else nobody knows."""
+        known = self._ask_scontrol(handle.id)
+        if known is not None:
+            return known
+        answer = _call(("sacct", "--noheader", "--parsable2", "--format=State,ExitCode", "--allocations", f"--jobs={handle.id}"))
+        if answer.returncode == 0 and answer.stdout.strip():
+            state, _, code = answer.stdout.strip().splitlines()[0].partition("|")
+            return query.status_of_scontrol({"JobState": state.split()[0], "ExitCode": code})
+        return JobStatus(JobState.UNKNOWN, reason="Slurm does not know the job any more, and it has left no exit file")
+
+
+@cache
+def known_version() -> tuple[int, int] | None:
+    """Of the Slurm client here; None without one (then nothing is refused for its age)."""
+    try:
+        return query.parse_version(_call(("sbatch", "--version")).stdout)
+    except LaunchError:
+        return None
+
+
+def _call(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED) or name == "SLURM_CONF"}
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, env=environment, timeout=_COMMAND_TIMEOUT_S, check=False, errors="replace")
+    except FileNotFoundError as error:
+        raise LaunchError(f"{argv[0]} is not on PATH: is this a submit host of a Slurm cluster?") from error
+    except subprocess.TimeoutExpired as error:
+        raise QueryFailedError(f"{argv[0]} gave no answer within {_COMMAND_TIMEOUT_S:.0f} s") from error
+
+
+def _with_code(status: JobStatus, detail: JobStatus | None) -> JobStatus:
+    return status if detail is None or detail.code is None else JobStatus(status.state, detail.code, status.failure, status.reason)
+
+
+def _with_defaults(options: list[tuple[str, str | None]], request: JobRequest) -> list[tuple[str, str | None]]:
+    """What the request needs and the executor does not name itself."""
+    named = {name for name, _ in options}
+    added: list[tuple[str, str | None]] = []
+    if not named & {"ntasks", "ntasks-per-node"}:
+        added.append(("ntasks", str(request.ntasks)))
+    if "cpus-per-task" not in named:
+        added.append(("cpus-per-task", str(request.cpus_per_task)))
+    if request.memory_mb is not None and not named & {"mem", "mem-per-cpu", "mem-per-gpu"}:
+        added.append(("mem", f"{request.memory_mb}M"))
+    if request.gpus and not named & {"gpus", "gpus-per-node", "gpus-per-task", "gres"}:
+        added.append(("gpus", str(request.gpus)))
+    return [*added, *options]
+
+
+def _short(task: str) -> str:
+    """The task's name as the head of a job name: printable, at most 60 characters."""
+    return "".join(c if c.isprintable() else "?" for c in task)[:60]
+
+
+def _no_percent(path: str) -> str:
+    """A path in which sbatch replaces nothing."""
+    return path.replace("%", "%%")

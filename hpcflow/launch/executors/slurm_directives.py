@@ -1,0 +1,37 @@
+"""`#SBATCH` lines: Slurm's own quoting, and the fields of a job as options.
+
+sbatch does not read directives as a shell does: words end at white space, single and double quotes both group, and a backslash takes the next
+character literally everywhere, inside single quotes too. So shell quoting is wrong here (a name with a quote would end early and the rest be read as
+options), and this quoting is its own: double quotes, with a backslash before each backslash and double quote. A test compares every field with what
+`scontrol show job` says.
+
+    >>> directive("job-name", 'a "b"')
+    '#SBATCH --job-name="a \\\\"b\\\\""'
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+from hpcflow.errors import ConfigError
+
+
+def directive(option: str, value: str | None = None) -> str:
+    """One line. Raises ConfigError for a value with a control character, which could begin a line of its own."""
+    if value is None:
+        return f"#SBATCH --{option}"
+    refuse_control(option, value)
+    return f"#SBATCH --{option}={quoted(value)}"
+
+
+def quoted(value: str) -> str:
+    """`value` as sbatch reads it back."""
+    plain = value != "" and all((c.isalnum() and c.isascii()) or c in "-_./:,=+@%" for c in value)
+    return value if plain else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def refuse_control(field: str, value: str) -> None:
+    """Raises ConfigError for control characters (line ends among them) and lone surrogates."""
+    for character in value:
+        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
+            raise ConfigError(f"Slurm field {field}: {value!r} holds the control character {character!r}, which no Slurm option may")

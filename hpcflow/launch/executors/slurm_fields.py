@@ -1,0 +1,135 @@
+"""The options of a Slurm job: one table of field, sbatch option, type, and the Slurm version that has it.
+
+Invariant: what is not in the table cannot be asked for by name (`extra` takes further options as they are); a field of a newer Slurm is refused with
+the version it needs, when the version is known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from hpcflow.errors import ConfigError
+from hpcflow.launch.executors.slurm_directives import refuse_control
+
+Version = tuple[int, int]
+
+_TIME = re.compile(r"(\d+-)?\d+(:\d{1,2}){0,2}\Z|UNLIMITED\Z|INFINITE\Z")
+_MEMORY = re.compile(r"\d+[KMGT]?\Z")
+_SIGNAL = re.compile(r"([RB]{1,2}:)?(SIG)?[A-Z0-9]+(@\d+)?\Z")
+_DEPENDENCY_TYPES = ("after", "afterany", "afterburstbuffer", "aftercorr", "afternotok", "afterok", "singleton")
+MAIL_TYPES = (
+    "NONE", "BEGIN", "END", "FAIL", "REQUEUE", "ALL", "INVALID_DEPEND", "STAGE_OUT",
+    "TIME_LIMIT", "TIME_LIMIT_90", "TIME_LIMIT_80", "TIME_LIMIT_50", "ARRAY_TASKS",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SlurmFields:
+    """Options of one job (or of one component of a heterogeneous one). Texts as sbatch takes them, e.g. time="1-12:00:00", mem="4G"."""
+
+    account: str | None = None
+    partition: str | None = None
+    qos: str | None = None
+    time: str | None = None
+    nodes: int | str | None = None
+    ntasks: int | None = None
+    ntasks_per_node: int | None = None
+    cpus_per_task: int | None = None
+    mem: str | int | None = None
+    mem_per_cpu: str | int | None = None
+    mem_per_gpu: str | int | None = None
+    gpus: str | int | None = None
+    gpus_per_node: str | int | None = None
+    gpus_per_task: str | int | None = None
+    cpus_per_gpu: int | None = None
+    gres: str | None = None
+    constraint: str | None = None
+    exclude: str | None = None
+    nodelist: str | None = None
+    exclusive: bool | str = False
+    reservation: str | None = None
+    licenses: str | None = None
+    segment: int | None = None
+    overcommit: bool = False
+    nice: int | None = None
+    begin: str | None = None
+    deadline: str | None = None
+    switches: str | None = None
+    comment: str | None = None
+    mail_user: str | None = None
+    mail_type: tuple[str, ...] = ()
+    signal: str | None = None
+    hint: str | None = None
+    threads_per_core: int | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, str):
+                refuse_control(field.name, value)
+                if value == "":
+                    raise ConfigError(f"Slurm field {field.name} is empty: leave it out")
+            if isinstance(value, int) and not isinstance(value, bool) and value < 0 and field.name != "nice":
+                raise ConfigError(f"Slurm field {field.name}={value} must not be negative")
+        _check("time", self.time, _TIME, 'minutes, "hours:minutes:seconds" or "days-hours:minutes:seconds"')
+        for name in ("mem", "mem_per_cpu", "mem_per_gpu"):
+            value = getattr(self, name)
+            _check(name, None if value is None else str(value), _MEMORY, 'megabytes, or "4G"')
+        _check("signal", self.signal, _SIGNAL, '"B:USR1@120"')
+        if sum(value is not None for value in (self.mem, self.mem_per_cpu, self.mem_per_gpu)) > 1:
+            raise ConfigError("mem, mem_per_cpu and mem_per_gpu exclude each other: give one")
+        if unknown := [kind for kind in self.mail_type if kind not in MAIL_TYPES]:
+            raise ConfigError(f"mail_type {unknown[0]!r}: Slurm knows {', '.join(MAIL_TYPES)}")
+
+    def options(self, version: Version | None = None) -> list[tuple[str, str | None]]:
+        """(option, value) in the order of the fields; value None: the option takes none. Raises ConfigError for an option of a newer Slurm."""
+        found: list[tuple[str, str | None]] = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is None or value is False or value == ():
+                continue
+            needed = _SINCE.get(field.name)
+            if version is not None and needed is not None and version < needed:
+                raise ConfigError(
+                    f"Slurm field {field.name} needs Slurm {needed[0]}.{needed[1]:02d}, and this is {version[0]}.{version[1]:02d}: leave it out"
+                )
+            option = field.name.replace("_", "-")
+            found.append((option, None if value is True else ",".join(value) if isinstance(value, tuple) else str(value)))
+        return found
+
+
+_SINCE: Mapping[str, Version] = {
+    "gpus": (19, 5), "gpus_per_node": (19, 5), "gpus_per_task": (19, 5), "cpus_per_gpu": (19, 5), "mem_per_gpu": (19, 5), "segment": (24, 11),
+}  # fmt: skip
+
+
+def _check(field: str, value: str | None, pattern: re.Pattern[str], shape: str) -> None:
+    if value is not None and not pattern.match(value):
+        raise ConfigError(f"Slurm field {field}={value!r}: give {shape}")
+
+
+def dependency_text(dependencies: Mapping[str, tuple[str, ...]], any_of: bool = False) -> str:
+    """`{"afterok": ("12", "13")}` -> "afterok:12:13"; several kinds all have to hold, or with `any_of` one of them."""
+    for kind, ids in dependencies.items():
+        if kind not in _DEPENDENCY_TYPES:
+            raise ConfigError(f"dependency type {kind!r}: Slurm knows {', '.join(_DEPENDENCY_TYPES)}")
+        if wrong := [i for i in ids if not re.match(r"\d+(_\d+|_\*)?(\+\d+)?\Z", i)]:
+            raise ConfigError(f"dependency on {wrong[0]!r}: that is no Slurm job id")
+    return ("?" if any_of else ",").join(":".join((kind, *ids)) for kind, ids in dependencies.items())
+
+
+def fields_from(values: Mapping[str, Any]) -> SlurmFields:
+    """SlurmFields by name, with near names for an unknown one."""
+    import difflib
+
+    known = [field.name for field in fields(SlurmFields)]
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=2)
+            raise ConfigError(
+                f"no Slurm field {name!r}{f', did you mean {chr(39)}{near[0]}{chr(39)}?' if near else '.'} There are {', '.join(known)}"
+            )
+    return SlurmFields(**values)

@@ -1,0 +1,99 @@
+"""What squeue and scontrol say about jobs, as text becomes facts: pure functions over their output.
+
+Invariant: a state that is not in the table is `unknown`, never guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from hpcflow.launch.executors.base import FailureClass, JobState, JobStatus
+
+SEPARATOR = "\x1f"
+FORMAT = SEPARATOR.join(("%i", "%A", "%T", "%r", "%S", "%j"))
+"""For `squeue --format`: job id as written (12_3, 12+1), id of this job, state, reason, (estimated) start, name last."""
+
+# State -> (ours, failure class). Slurm: squeue(1), "JOB STATE CODES".
+STATES: dict[str, tuple[JobState, FailureClass | None]] = {
+    "PENDING": (JobState.PENDING, None),
+    "CONFIGURING": (JobState.PENDING, None),
+    "REQUEUED": (JobState.PENDING, None),
+    "REQUEUE_FED": (JobState.PENDING, None),
+    "REQUEUE_HOLD": (JobState.PENDING, None),
+    "SPECIAL_EXIT": (JobState.PENDING, None),
+    "RESV_DEL_HOLD": (JobState.PENDING, None),
+    "RUNNING": (JobState.RUNNING, None),
+    "COMPLETING": (JobState.RUNNING, None),
+    "SUSPENDED": (JobState.RUNNING, None),
+    "STOPPED": (JobState.RUNNING, None),
+    "SIGNALING": (JobState.RUNNING, None),
+    "STAGE_OUT": (JobState.RUNNING, None),
+    "RESIZING": (JobState.RUNNING, None),
+    "COMPLETED": (JobState.SUCCEEDED, None),
+    "FAILED": (JobState.FAILED, FailureClass.PROGRAM),
+    "TIMEOUT": (JobState.FAILED, FailureClass.TIMEOUT),
+    "DEADLINE": (JobState.FAILED, FailureClass.TIMEOUT),
+    "NODE_FAIL": (JobState.FAILED, FailureClass.NODE),
+    "BOOT_FAIL": (JobState.FAILED, FailureClass.NODE),
+    "OUT_OF_MEMORY": (JobState.FAILED, FailureClass.OUT_OF_MEMORY),
+    "PREEMPTED": (JobState.FAILED, FailureClass.PREEMPTED),
+    "CANCELLED": (JobState.CANCELLED, None),
+    "REVOKED": (JobState.CANCELLED, None),
+}
+
+
+@dataclass(frozen=True)
+class JobLine:
+    """One line of squeue."""
+
+    written_id: str
+    id: str
+    state: str
+    reason: str
+    start: str
+    name: str
+
+
+def parse_squeue(text: str) -> list[JobLine]:
+    """The lines of `squeue --noheader --format=FORMAT`."""
+    lines = []
+    for line in text.splitlines():
+        parts = line.split(SEPARATOR, 5)
+        if len(parts) == 6:
+            written_id, id, state, reason, start = (part.strip() for part in parts[:5])
+            lines.append(JobLine(written_id, id, state, reason, start, parts[5]))
+    return lines
+
+
+def status_of(line: JobLine) -> JobStatus:
+    """What a line says; the exit code comes from elsewhere."""
+    state, failure = STATES.get(line.state, (JobState.UNKNOWN, None))
+    estimate = line.start if state is JobState.PENDING and line.start not in ("", "N/A", "Unknown") else None
+    reason = line.reason if line.reason not in ("None", "") else line.state.lower()
+    return JobStatus(state, None, failure, reason, estimate)
+
+
+def parse_scontrol(text: str) -> dict[str, str]:
+    """The fields of one job of `scontrol show job ID --oneliner` that have no spaces in their values."""
+    return dict(re.findall(r"(\w[\w:/]*)=(\S*)", text))
+
+
+def status_of_scontrol(facts: dict[str, str]) -> JobStatus:
+    """What scontrol says of a job that has ended, exit code included."""
+    state, failure = STATES.get(facts.get("JobState", ""), (JobState.UNKNOWN, None))
+    code, _, signal = facts.get("ExitCode", "").partition(":")
+    status = None
+    if state.final and code.isdigit():
+        status = 128 + int(signal) if signal.isdigit() and int(signal) else int(code)
+    return JobStatus(state, status, failure, facts.get("Reason", ""))
+
+
+def parse_version(text: str) -> tuple[int, int] | None:
+    """(year, month) of `sbatch --version`.
+
+    >>> parse_version("slurm-wlm 22.05.8")
+    (22, 5)
+    """
+    match = re.search(r"(\d+)\.(\d+)", text)
+    return (int(match[1]), int(match[2])) if match else None

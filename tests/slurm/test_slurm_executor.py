@@ -1,0 +1,137 @@
+"""SlurmExecutor on a real Slurm."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hpcflow.errors import ConfigError
+from hpcflow.launch.executors.base import FailureClass, JobState
+from hpcflow.launch.executors.slurm import SlurmExecutor
+from hpcflow.launch.request import Command
+from hpcflow.testing.executor_contract import Jobs, check_executor, log
+
+pytestmark = pytest.mark.slurm
+
+
+@pytest.fixture
+def here(slurm, monkeypatch):
+    """This process submits to the test cluster."""
+    monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
+    monkeypatch.setenv("PATH", slurm.environment["PATH"])
+    return slurm
+
+
+def test_contract(here, tmp_path):
+    check_executor(SlurmExecutor(ntasks=1, overcommit=True, mem="200M"), tmp_path)
+
+
+def _shown(here, id: str) -> str:
+    return subprocess.run(["scontrol", "show", "job", id, "-o"], env=here.environment, capture_output=True, text=True, check=True).stdout
+
+
+_texts = st.text(st.characters(blacklist_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=30)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=_texts, comment=_texts)
+def test_names_and_comments_arrive_as_they_are_and_run_nothing(here, tmp_path_factory, name, comment):
+    root = tmp_path_factory.mktemp("fields")
+    jobs = Jobs(SlurmExecutor(comment=comment, begin="now+1hour"), root)
+    handle = jobs.submit(jobs.request(name, "touch", str(root / "ran")))
+    squeue = ["squeue", "--noheader", "--jobs", handle.id, "--format=%j\x1f%k"]
+    told = subprocess.run(squeue, env=here.environment, capture_output=True, text=True, check=True).stdout.removesuffix("\n")
+    subprocess.run(["scancel", handle.id], env=here.environment, check=True)
+    job_name, _, its_comment = told.partition("\x1f")
+    assert its_comment.rstrip() == comment.rstrip()
+    assert job_name == f"{''.join(c if c.isprintable() else '?' for c in name)[:60]}.{handle.key}"
+
+
+def test_each_field_is_what_scontrol_shows(here, tmp_path):
+    executor = SlurmExecutor(
+        partition="main", time="1-02:03:00", nodes=2, ntasks=2, cpus_per_task=2, mem="300M", exclusive=True, comment="why not", nice=7,
+        mail_user="me@example.org", mail_type=("FAIL", "END"), begin="now+2hours", signal="B:USR1@90", hint="nomultithread", workdir="/tmp",
+    )  # fmt: skip
+    jobs = Jobs(executor, tmp_path)
+    handle = jobs.submit(jobs.request("fields", "true"))
+    shown = _shown(here, handle.id)
+    subprocess.run(["scancel", handle.id], env=here.environment, check=True)
+    for part in (
+        "Partition=main ", "TimeLimit=1-02:03:00 ", "NumNodes=2", "NumTasks=2 ", "CPUs/Task=2 ", "MinMemoryNode=300M ", "OverSubscribe=NO ",
+        "Comment=why not", "MailUser=me@example.org ", "Nice=7 ", "Requeue=0 ", f"StdOut={handle.directory}/logs/log.txt",
+    ):  # fmt: skip
+        assert part in shown, (part, shown)
+
+
+def test_values_that_could_begin_a_line_are_refused():
+    for bad in ("a\nb", "a\r#SBATCH --wrap=id", "\x00", "a\u2028b"):
+        with pytest.raises(ConfigError, match="control character"):
+            SlurmExecutor(comment=bad)
+
+
+def test_no_variable_travels_but_those_named(here, tmp_path, monkeypatch):
+    monkeypatch.setenv("HIDDEN", "x")
+    monkeypatch.setenv("NAMED", "a 'b' $c")
+    jobs = Jobs(SlurmExecutor(exports=("PATH", "NAMED"), env={"GIVEN": "g"}, mem="100M"), tmp_path)
+    handle = jobs.shell("variables", 'echo "${HIDDEN-none}|$NAMED|$GIVEN|$SLURM_JOB_ID"')
+    jobs.wait([handle])
+    assert log(handle).strip() == f"none|a 'b' $c|g|{handle.id}"
+
+
+def test_ranks_of_srun_see_one_world_and_have_a_log_each(here, tmp_path):
+    jobs = Jobs(SlurmExecutor(nodes=1, overcommit=True, mem="800M"), tmp_path)
+    code = "from mpi4py import MPI; c = MPI.COMM_WORLD; print(c.allreduce(c.rank + 1), 'of', c.size)"
+    handle = jobs.submit(jobs.request("world", commands=(Command((sys.executable, "-c", code), launcher="mpi"),), ntasks=2))
+    (status,) = jobs.wait([handle])
+    assert status.state is JobState.SUCCEEDED, (log(handle), list(Path(handle.directory, "logs").iterdir()))
+    assert [log(handle, f"main-rank-{rank}.txt").strip() for rank in range(2)] == ["3 of 2", "3 of 2"]
+
+
+def test_a_job_that_is_told_to_stop_is_queued_again_and_goes_on(here, tmp_path):
+    """USR1 before the limit -> the stop file -> exit status 75 -> scontrol requeue -> a second attempt with a record of its own."""
+    jobs = Jobs(SlurmExecutor(mem="100M"), tmp_path)
+    script = f"""
+        if [ -e {tmp_path}/checkpoint ]; then echo resumed; exit 0; fi
+        echo waiting; while [ ! -e "$HPCFLOW_STOP_FILE" ]; do sleep 0.1; done
+        touch {tmp_path}/checkpoint; exit 75"""
+    handle = jobs.shell("checkpoint", script, stop_budget=1)
+    jobs.wait([handle], lambda status: status.state is JobState.RUNNING)
+    deadline = time.monotonic() + 30
+    while "waiting" not in log(handle):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    subprocess.run(["scancel", "--batch", "--signal=USR1", handle.id], env=here.environment, check=True)
+    first = json.loads(_eventually(Path(handle.directory) / "exit.json"))
+    assert (first["code"], first["stopping"]) == (75, True)
+    second = Path(handle.directory).parent / "2"
+    deadline = time.monotonic() + 60
+    while not (second / "exit.json").exists():
+        subprocess.run(["scontrol", "update", f"JobId={handle.id}", "StartTime=now"], env=here.environment, capture_output=True, check=False)
+        assert time.monotonic() < deadline, _shown(here, handle.id)
+        time.sleep(0.3)
+    assert json.loads((second / "exit.json").read_text())["code"] == 0
+    assert (second / "logs" / "log.txt").read_text().strip() == "resumed"
+
+
+def test_time_limit_and_dependency_failures_are_told_apart(here, tmp_path):
+    jobs = Jobs(SlurmExecutor(mem="100M"), tmp_path)
+    bad = jobs.shell("bad", "exit 5")
+    dependent = Jobs(SlurmExecutor(mem="100M", dependency={"afternotok": (bad.id,)}), tmp_path / "b")
+    after = dependent.shell("after", "echo came")
+    assert jobs.wait([bad])[0].failure is FailureClass.PROGRAM
+    assert dependent.wait([after])[0].state is JobState.SUCCEEDED
+
+
+def _eventually(path: Path, limit_s: float = 30.0) -> str:
+    deadline = time.monotonic() + limit_s
+    while not path.exists():
+        assert time.monotonic() < deadline, path
+        time.sleep(0.1)
+    return path.read_text()
