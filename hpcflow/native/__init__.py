@@ -1,7 +1,7 @@
 """The compiled kernels: hash rows, cut them into partitions, pack them into frames, read frames without copying. See docs/frame_format.md."""
 
 from hpcflow.native._kernels import Arena, ArenaPool
-from hpcflow.native.frames import FrameHeader, pack_frame, pack_frames, partition_row_offsets, read_header, unpack_frame
+from hpcflow.native.frames import FrameHeader, FramePlan, pack_frame, pack_frames, partition_row_offsets, read_header, unpack_frame
 from hpcflow.native.hashing import hash_partition_ids, hash_rows, partition_histogram, partition_ids_from_hashes
 from hpcflow.native.processor import cpu_features, simd_level
 from hpcflow.native.ranges import range_partition_ids
@@ -11,6 +11,7 @@ __all__ = [
     "Arena",
     "ArenaPool",
     "FrameHeader",
+    "FramePlan",
     "cpu_features",
     "hash_partition_ids",
     "hash_rows",

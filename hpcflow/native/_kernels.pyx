@@ -5,7 +5,7 @@
 Nothing is decided here; the faces beside it validate and word the errors.
 """
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
@@ -127,8 +127,44 @@ cdef extern from "hf_unpack.h" nogil:
     int32_t hf_frame_export(const HfFrame*, HfSchema*, uint64_t, uint64_t, HfOwner, ArrowArray*)
     int32_t hf_schema_export(HfSchema*, ArrowSchema*)
 
-cdef extern from "Python.h":
-    int Py_IsInitialized() nogil
+cdef extern from *:
+    """
+    // Columns over a Python buffer are given back by any thread, also by one of Polars' pool while the thread that it works for holds the GIL and
+    // waits for it (pickling a DataFrame does so). So the buffer is released here and now only by a thread that has the GIL; else it is put aside,
+    // and the main thread, or the next frame that is opened, releases it.
+    #include <mutex>
+    #include <vector>
+
+    static std::mutex hf_put_aside_lock;
+    static std::vector<Py_buffer*> hf_put_aside;
+
+    static int hf_release_buffers(void*) {  // with the GIL
+        std::vector<Py_buffer*> buffers;
+        {
+            std::lock_guard<std::mutex> guard(hf_put_aside_lock);
+            buffers.swap(hf_put_aside);
+        }
+        for (Py_buffer* buffer : buffers) {
+            PyBuffer_Release(buffer);
+            PyMem_Free(buffer);
+        }
+        return 0;
+    }
+
+    static void hf_release_buffer(void* view) {  // with or without
+        if (!Py_IsInitialized()) return;  // at the interpreter's end the process gives the memory back
+        {
+            std::lock_guard<std::mutex> guard(hf_put_aside_lock);
+            hf_put_aside.push_back(static_cast<Py_buffer*>(view));
+        }
+        if (PyGILState_Check())
+            hf_release_buffers(nullptr);
+        else
+            Py_AddPendingCall(hf_release_buffers, nullptr);  // when that queue is full, an earlier call is in it or the next frame does it
+    }
+    """
+    int hf_release_buffers(void*)
+    void hf_release_buffer(void*) noexcept nogil
 
 
 cdef int check(int32_t status, str what) except -1:
@@ -423,34 +459,101 @@ cdef void release_arena(void* arena) noexcept nogil:
     hf_arena_release(<HfArena*>arena)
 
 
-cdef void release_buffer(void* view) noexcept nogil:
-    if Py_IsInitialized():   # at the interpreter's end the process gives the memory back
-        with gil:
-            PyBuffer_Release(<Py_buffer*>view)
-            PyMem_Free(view)
+cdef class PackPlan:
+    """Packing in two steps, for frames in the caller's memory: how large each is, then the frames. The table must not change meanwhile."""
+    cdef HfPackPlan* plan
+    cdef Table table
+    cdef const uint32_t[::1] ids
+    cdef const uint32_t[::1] bounds
+    cdef bint keep_empty
+    cdef bint written
+
+    def __cinit__(self, Table table not None, const uint32_t[::1] ids, const uint32_t[::1] bounds not None, bint keep_empty):
+        cdef int32_t status
+        cdef uint32_t no_ids = 0
+        cdef const uint32_t* id_values = NULL
+        self.table, self.ids, self.bounds, self.keep_empty = table, ids, bounds, keep_empty
+        if ids is not None:
+            if ids.shape[0] != table.rows:
+                raise ValueError(f"{ids.shape[0]} partition ids for {table.rows} rows")
+            id_values = &ids[0] if table.rows else &no_ids
+        with nogil:
+            status = hf_pack_plan(table.schema.schema, table.columns, id_values, &self.bounds[0], <uint32_t>(self.bounds.shape[0] - 1), &self.plan)
+        check(status, "plan the packing of rows")
+
+    def __dealloc__(self):
+        if self.plan != NULL:
+            hf_pack_free(self.plan)
+
+    def sizes(self, uint64_t[::1] out not None):
+        """Bytes of each destination's frame, 0 where it gets no rows and no frame."""
+        cdef uint32_t d
+        for d in range(<uint32_t>(self.bounds.shape[0] - 1)):
+            out[d] = hf_pack_bytes(self.plan, d) if self.keep_empty or hf_pack_rows(self.plan, d) else 0
+
+    def write(self, targets not None, uint64_t step, uint32_t source_task, uint32_t attempt, uint32_t sequence, bint checksum):
+        """Fills `targets`: for each destination a writable, 64-byte aligned buffer of its size, or None where it gets no frame. Once."""
+        cdef HfFrameStamp stamp
+        cdef vector[uint8_t*] frames
+        cdef vector[Py_buffer] views
+        cdef Py_buffer* view
+        cdef uint32_t destinations = <uint32_t>(self.bounds.shape[0] - 1)
+        cdef uint32_t d
+        cdef uint32_t taken = 0
+        cdef int32_t status
+        if self.written or len(targets) != destinations:
+            raise ValueError(f"{len(targets)} buffers for {destinations} frames, to be written once")
+        stamp.step, stamp.source_task, stamp.attempt, stamp.sequence, stamp.body_checksum = step, source_task, attempt, sequence, checksum
+        frames.resize(destinations)
+        views.resize(destinations)
+        try:
+            for d in range(destinations):
+                if targets[d] is None:
+                    if self.keep_empty or hf_pack_rows(self.plan, d):
+                        raise ValueError(f"no buffer for frame {d}")
+                    continue
+                view = &views[taken]
+                PyObject_GetBuffer(targets[d], view, PyBUF_WRITABLE)
+                taken += 1
+                if <uint64_t>view.len != hf_pack_bytes(self.plan, d) or (<uintptr_t>view.buf) % 64:
+                    raise ValueError(f"the buffer of frame {d} has {view.len} bytes or is not 64-byte aligned")
+                frames[d] = <uint8_t*>view.buf
+            self.written = True
+            with nogil:
+                status = hf_pack_write(self.plan, &stamp, frames.data())
+        finally:
+            for d in range(taken):
+                PyBuffer_Release(&views[d])
+        check(status, "pack rows into frames")
 
 
 cdef class Frame:
-    """An opened frame over any readable buffer: header, partition offsets, columns without copying.
+    """An opened frame over any readable buffer, or over `length` bytes of it from `offset` on.
 
-    Opening checks the metadata, and the body's checksum when it has one.
+    It has the header, partition offsets, and columns without copying. Opening checks the metadata, and the body's checksum when it has one. Over an `Arena`
+    its columns hold the arena, and giving them back takes no GIL.
     """
     cdef HfFrame frame
     cdef Py_buffer view
     cdef bint viewed
+    cdef bint misaligned
     cdef Arena arena
     cdef object source
 
-    def __cinit__(self, buffer, bint check_body=True):
+    def __cinit__(self, buffer, bint check_body=True, uint64_t offset=0, length=None):
         cdef int32_t status
         cdef const uint8_t* bytes_
         cdef uint64_t size
+        hf_release_buffers(NULL)
         PyObject_GetBuffer(buffer, &self.view, PyBUF_SIMPLE)
         self.viewed = True
         self.source = buffer
         self.arena = buffer if isinstance(buffer, Arena) else None
-        bytes_ = <const uint8_t*>self.view.buf
-        size = <uint64_t>self.view.len
+        if offset > <uint64_t>self.view.len or (length is not None and length > self.view.len - offset):
+            raise FrameError(f"a frame of {length} bytes at {offset} does not lie in a buffer of {self.view.len} bytes")
+        bytes_ = <const uint8_t*>self.view.buf + offset
+        size = <uint64_t>self.view.len - offset if length is None else length
+        self.misaligned = (<uintptr_t>bytes_) % 16 != 0
         with nogil:
             status = hf_frame_open(bytes_, size, check_body, &self.frame)
         check(status, "read a frame")
@@ -462,7 +565,7 @@ cdef class Frame:
     @property
     def aligned(self):
         """Whether the buffer may be read in place (16-byte aligned)."""
-        return (<uintptr_t>self.view.buf) % 16 == 0
+        return not self.misaligned
 
     def header(self):
         cdef HfFrameHeader* h = &self.frame.header
@@ -499,7 +602,7 @@ cdef class Frame:
                 raise MemoryError("no memory for a frame's columns")
             PyObject_GetBuffer(self.source, kept, PyBUF_SIMPLE)
             owner.object = kept
-            owner.release = release_buffer
+            owner.release = hf_release_buffer
         with nogil:
             status = hf_schema_export(schema.schema, arrow)
             if status == HF_OK:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -24,6 +25,9 @@ from hpcflow.errors import FrameError
 from hpcflow.native import _kernels
 from hpcflow.native.hashing import as_ids
 from hpcflow.native.tables import ArrowStream, categorical_columns, kernel_schema, kernel_table
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 BODY_CHECKSUM = 1
 
@@ -104,6 +108,44 @@ def pack_frame(
     return frames[0]
 
 
+class FramePlan:
+    """Packing in two steps, for frames that lie in the caller's memory: `sizes`, then `write`. The table must not change in between.
+
+    >>> import polars as pl
+    >>> from hpcflow.native import ArenaPool
+    >>> plan = FramePlan(pl.DataFrame({"k": [1, 2, 3]}))
+    >>> arena = ArenaPool().acquire(plan.sizes[0] + 64)
+    >>> plan.write([memoryview(arena)[64:]])
+    >>> unpack_frame(arena, {"k": pl.Int64()}, offset=64)["k"].to_list()
+    [1, 2, 3]
+    """
+
+    def __init__(
+        self,
+        frame_df: pl.DataFrame | ArrowStream,
+        partition_ids: NDArray[np.uint32] | None = None,
+        partition_bounds: Sequence[int] | NDArray[np.integer] = (0, 1),
+    ) -> None:
+        """As `pack_frames`; without ids, as `pack_frame`: one frame, also of no rows."""
+        bounds = as_ids(np.asarray(partition_bounds))
+        ids = None if partition_ids is None else as_ids(partition_ids)
+        table = kernel_table(frame_df)
+        sizes = np.empty(len(bounds) - 1, dtype=np.uint64)
+        self._plan = _kernels.PackPlan(table, ids, bounds, keep_empty=ids is None)
+        self._plan.sizes(sizes)
+        self.sizes: tuple[int, ...] = tuple(sizes.tolist())
+        """Bytes of each frame, a multiple of 64; 0 where a destination gets no rows and no frame."""
+        self.rows = table.rows
+        self.fingerprint: int = table.schema.fingerprint
+        """Equal for equal schemas; also in the frame's header."""
+
+    def write(
+        self, targets: Sequence[Buffer | None], *, step: int = 0, source_task: int = 0, attempt: int = 0, sequence: int = 0, checksum: bool = False
+    ) -> None:
+        """Fill the frames: one writable, 64-byte aligned buffer of its size each, None where there is no frame. Once."""
+        self._plan.write(targets, step, source_task, attempt, sequence, checksum)
+
+
 def read_header(buffer: object) -> FrameHeader:
     """The checked header of the frame at the start of any readable buffer. Raises `FrameError`."""
     return _header(_kernels.Frame(buffer, False))
@@ -115,17 +157,24 @@ def partition_row_offsets(buffer: object) -> NDArray[np.uint64]:
 
 
 def unpack_frame(
-    buffer: object, schema: Mapping[str, pl.DataType], partition: int | None = None, *, pool: _kernels.ArenaPool | None = None
+    buffer: object,
+    schema: Mapping[str, pl.DataType],
+    partition: int | None = None,
+    *,
+    pool: _kernels.ArenaPool | None = None,
+    offset: int = 0,
+    length: int | None = None,
 ) -> pl.DataFrame:
     """The frame's rows, or those of one of its partitions, as a DataFrame over the buffer's own memory.
 
     Works on arenas and on any readable buffer (bytes, a memoryview of a memory map); one that is not 16-byte aligned is copied once, into `pool`
-    when given. Categoricals are cast back from the strings they travelled as. Raises `FrameError` for damaged bytes or a frame of another
-    schema, `ValueError` for a partition it has not.
+    when given. With `offset` and `length` the frame is that part of the buffer. Categoricals are cast back from the strings they travelled as.
+    Raises `FrameError` for damaged bytes or a frame of another schema, `ValueError` for a partition it has not.
     """
-    frame = _kernels.Frame(buffer)
+    frame = _kernels.Frame(buffer) if offset == 0 and length is None else _kernels.Frame(buffer, True, offset, length)
     if not frame.aligned:
-        frame = _kernels.Frame(_aligned_copy(buffer, pool))
+        end = None if length is None else offset + length
+        frame = _kernels.Frame(_aligned_copy(memoryview(buffer).cast("B")[offset:end], pool))  # type: ignore[arg-type]
     header = _header(frame)
     begin, rows = 0, header.rows
     if partition is not None:

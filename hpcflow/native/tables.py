@@ -43,6 +43,8 @@ def kernel_schema(schema: Mapping[str, pl.DataType]) -> _kernels.Schema:
 @lru_cache(maxsize=512)
 def _build_schema(fields: tuple[tuple[str, pl.DataType], ...]) -> _kernels.Schema:
     for name, dtype in fields:
+        if "\0" in name:  # Arrow's C interface has names as C strings, and Polars ends the process
+            raise SchemaError(f"column {name!r} has a NUL character in its name and cannot travel between workers: rename it")
         if _contains(dtype, pl.Object):
             message = f"column {name!r} has dtype {dtype}: Python objects cannot travel between workers; cast it, or drop it before the shuffle"
             raise SchemaError(message)

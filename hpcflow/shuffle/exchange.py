@@ -15,8 +15,9 @@ Exchanges may be open together and be opened in any order on different ranks.
 
 from __future__ import annotations
 
+import queue
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,18 @@ class Exchange:
     def when_complete(self, callback: Callable[[], None]) -> None:
         """Run `callback()` on the engine thread (quick, never blocks) once everything has arrived; never after an abort."""
         self._service.call(lambda: self._inbox.notify(callback))
+
+    def arriving(self) -> Iterator[tuple[int, pl.DataFrame]]:
+        """`(partition, rows)` frame by frame as they arrive, while others still insert; ends, or raises the failure, when all is there.
+
+        Rows of one source task come in its order. What was handed out is not in `extract`, and counts whether or not its attempt is committed: for
+        exchanges of one attempt a task. One iterator an exchange.
+        """
+        arrived: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._service.call(lambda: self._inbox.stream(arrived.put))
+        while (frame := arrived.get()) is not None:
+            yield from self._inbox.take_out(frame)
+        self._inbox.wait(None)
 
     @property
     def complete(self) -> bool:

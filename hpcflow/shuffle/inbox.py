@@ -56,6 +56,7 @@ class Inbox:
         self._over = threading.Event()
         self._error: BaseException | None = None
         self._callbacks: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[_Stored | None], None]] = []
         self._lock = threading.Lock()  # among task threads, after completion
         self._closed = False
         self._released: set[int] = set()
@@ -85,7 +86,18 @@ class Inbox:
             return
         key = (message.step, source, message.task, message.attempt, message.sequence, message.first_partition)
         self._store.put(key, buffer)
-        self._frames.append(_Stored(key, message))
+        frame = _Stored(key, message)
+        self._frames.append(frame)
+        for listener in self._listeners:
+            listener(frame)
+
+    def stream(self, listener: Callable[[_Stored | None], None]) -> None:
+        """`listener(frame)` for every frame, those that are there and those to come, then `listener(None)`, also after a failure."""
+        for frame in self._frames:
+            listener(frame)
+        self._listeners.append(listener)
+        if self._over.is_set():  # asked after the append: whoever ends the exchange either finds the listener or is found here
+            listener(None)
 
     def notify(self, callback: Callable[[], None]) -> None:
         """Run `callback` on completion, or now."""
@@ -117,6 +129,11 @@ class Inbox:
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             callback()
+        self._end_stream()
+
+    def _end_stream(self) -> None:
+        for listener in tuple(self._listeners):
+            listener(None)
 
     def _committed_frames(self, spec: ExchangeSpec) -> list[_Stored]:
         """The frames of committed attempts in delivery order; the others leave the store. Checks the counts of the end markers."""
@@ -157,6 +174,7 @@ class Inbox:
         if not self._over.is_set():
             self._error = error
             self._over.set()
+            self._end_stream()
 
     @property
     def complete(self) -> bool:
@@ -207,6 +225,22 @@ class Inbox:
                 found = [unpack_frame(buffer, spec.schema, partition=partition) for partition in sorted(present)]
             tables += found if keep is None else map(keep, found)
         return pl.concat(tables, rechunk=False) if tables else pl.DataFrame(schema=spec.schema)
+
+    def take_out(self, frame: _Stored) -> list[tuple[int, pl.DataFrame]]:
+        """`(partition, rows)` of a frame from `stream`, which leaves the store: `extract` does not find these rows again."""
+        spec = self._spec
+        assert spec is not None
+        with self._lock:
+            present, frame.unreleased = sorted(frame.unreleased), set()
+        if not present:
+            return []
+        buffer = self._get(frame)
+        self._remove(frame)
+        if frame.compressed:
+            buffer = decompress_frame(buffer)
+        if spec.broadcast or len(present) == 1:
+            return [(partition, unpack_frame(buffer, spec.schema)) for partition in present]
+        return [(partition, unpack_frame(buffer, spec.schema, partition=partition)) for partition in present]
 
     def release(self, partitions: Iterable[int]) -> None:
         """These partitions are not asked for again: frames without others leave the store (tables extracted from them stay valid)."""

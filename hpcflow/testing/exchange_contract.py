@@ -425,6 +425,59 @@ def wrong_tables_are_refused(run: Run) -> None:
     run(on_exchange(job))
 
 
+def frames_are_handed_out_as_they_arrive(run: Run) -> None:
+    def job(place: Place) -> int:
+        for step, options in ((1, {}), (2, {"broadcast": True}), (3, {"compression": "zstd"})):
+            exchange = place.service.open(spec_of(place, step, 1, **options))
+            mine = table(place.rank, 400)
+
+            def insert(start: int, exchange: Exchange = exchange, mine: pl.DataFrame = mine) -> None:
+                part = mine[start : start + 200]
+                if exchange.spec.broadcast:
+                    exchange.insert_broadcast(part, task=place.rank)
+                else:
+                    exchange.insert(part, ids_of(part, place.size), task=place.rank)
+
+            insert(0)
+            arriving = exchange.arriving()
+            seen = [next(arriving)[1]]  # before anybody has finished
+            assert not exchange.complete
+            insert(200)
+            exchange.finish()
+            seen += [rows for _, rows in arriving]
+            exchange.wait(_WAIT_S)
+            assert not place.store.frames
+            whole = pl.concat(seen)
+            if not exchange.spec.broadcast:
+                assert (ids_of(whole, place.size) == place.rank).all()
+            for source in range(place.size):
+                rows = table(source, 400)
+                wanted = rows if exchange.spec.broadcast else rows.filter(pl.Series(ids_of(rows, place.size) == place.rank))
+                assert whole.filter(pl.col("source") == source).equals(wanted)
+            assert exchange.extract([place.rank]).height == 0
+            exchange.close()
+        return 0
+
+    run(on_exchange(job))
+
+
+def an_abort_ends_the_handing_out(run: Run) -> None:
+    def job(place: Place) -> None:
+        exchange = place.service.open(spec_of(place))
+        exchange.insert(table(0, 5), np.full(5, 2 * place.rank, np.uint32), task=place.rank)
+        arriving = exchange.arriving()
+        assert next(arriving)[1].height == 5
+        place.service.abort(1, "enough")
+        try:
+            next(arriving)
+        except ActionCancelledError as error:
+            assert "enough" in str(error)
+        else:
+            raise AssertionError("the iterator went on after the abort")
+
+    run(on_exchange(job))
+
+
 def stats_count_what_moved(run: Run) -> None:
     def job(place: Place) -> tuple[int, int, int, int]:
         spec = spec_of(place)
@@ -463,5 +516,7 @@ EXCHANGE_CHECKS: tuple[Check, ...] = (
     a_source_that_does_not_finish_is_named,
     when_complete_runs_once,
     wrong_tables_are_refused,
+    frames_are_handed_out_as_they_arrive,
+    an_abort_ends_the_handing_out,
     stats_count_what_moved,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import mmap
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from hpcflow.errors import SchemaError
-from hpcflow.native import ArenaPool, pack_frame, pack_frames, partition_row_offsets, read_header, reference, unpack_frame
+from hpcflow.errors import FrameError, SchemaError
+from hpcflow.native import ArenaPool, FramePlan, pack_frame, pack_frames, partition_row_offsets, read_header, reference, unpack_frame
 from tests.thorough import spread
 
 from .tables import ENUM, SHAPES, VALUES, column
@@ -153,3 +154,42 @@ def test_enums_travel_as_codes_and_categoricals_as_strings() -> None:
     categorical = pack_frame(pl.DataFrame({"e": pl.Series([long_name] * rows, dtype=pl.Categorical)}), pool=POOL)
     assert enum.size_bytes < 2 * rows
     assert categorical.size_bytes > rows * (16 + len(long_name))
+
+
+def test_frames_are_planned_first_and_written_into_memory_that_is_given() -> None:
+    df = pl.DataFrame([column(name, "nulls", 300) for name in VALUES])
+    ids = np.random.default_rng(3).integers(0, 5, df.height).astype(np.uint32)
+    plan = FramePlan(df, ids, [0, 2, 2, 5])
+    one = FramePlan(df)
+    assert plan.sizes[1] == 0 and all(size % 64 == 0 for size in plan.sizes)
+    arena = POOL.acquire(sum(plan.sizes) + one.sizes[0])
+    view = memoryview(arena)
+    ends = np.cumsum([*plan.sizes, *one.sizes]).tolist()
+    plan.write([view[: ends[0]], None, view[ends[1] : ends[2]]], step=9)
+    one.write([view[ends[2] :]])
+    del view
+    wanted = pack_frames(df, ids, [0, 2, 2, 5], pool=POOL, step=9)
+    assert bytes(memoryview(arena)[: ends[0]]) == bytes(wanted[0]) and bytes(memoryview(arena)[ends[1] : ends[2]]) == bytes(wanted[2])
+    read = unpack_frame(arena, df.schema, offset=ends[1], length=ends[2] - ends[1])
+    whole = unpack_frame(arena, df.schema, offset=ends[2])
+    assert read_header(bytes(wanted[0])).fingerprint == one.fingerprint and one.rows == df.height
+    held = weakref.ref(arena)
+    del arena  # the columns keep the memory
+    assert held() is None
+    assert_frame_equal(read, unpack_frame(wanted[2], df.schema))
+    assert_frame_equal(whole, df)
+
+
+def test_wrong_memory_for_planned_frames_is_refused() -> None:
+    df = pl.DataFrame({"a": [1, 2, 3]})
+    arena = POOL.acquire(4096)
+    size = FramePlan(df).sizes[0]
+    for target in ([memoryview(arena)], [memoryview(arena)[8 : 8 + size]], [None], []):
+        with pytest.raises(ValueError, match="buffer"):
+            FramePlan(df).write(target)
+    plan = FramePlan(df)
+    plan.write([memoryview(arena)[:size]])
+    with pytest.raises(ValueError, match="written once"):
+        plan.write([memoryview(arena)[:size]])
+    with pytest.raises(FrameError, match="does not lie in a buffer"):
+        unpack_frame(arena, df.schema, offset=4000, length=200)
