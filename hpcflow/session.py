@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -33,9 +33,11 @@ from hpcflow.ir.operators.from_memory import FromMemory
 from hpcflow.ir.operators.range import Range
 from hpcflow.ir.operators.read_parquet import ReadParquet
 from hpcflow.ir.operators.source import Source
+from hpcflow.ir.program import program_of
 from hpcflow.launch.launchers.environment import check_world, detect
 from hpcflow.plan.explain import explain
 from hpcflow.plan.physical import PhysicalPlan
+from hpcflow.plan.reuse import PlanCache, ReadyPlan
 from hpcflow.plan.stages import split_stages
 from hpcflow.runtime.action_result import ActionResult
 from hpcflow.runtime.cluster import Cluster, mpi_library, start_in_process, start_mpi
@@ -109,6 +111,7 @@ class Session:
         self.events = EventLog(self.config.event_log, job=f"{os.getpid():x}-{time.time_ns():x}")
         self._started = time.monotonic()
         self._actions = 0
+        self._plans = PlanCache()
         self._cluster: Cluster | None = self._start()
         master_ = self._master
         self._stop_progress = watch_progress(self.events, self.config.progress)
@@ -208,22 +211,29 @@ class Session:
 
     def _compile(self, sinks: list[Dataset]) -> Compiled:
         started = time.perf_counter()
-        master = self._master
-        cached = {key: (sum(b.rows for b in blocks), sum(b.size_bytes for b in blocks)) for key, blocks in master.caches.items()}
-        hosts = {h.host for h in master.hellos.values()}
-        context = CompileContext(self.workers, self.config, len(hosts), cached)
-        logical = building.to_dag(sinks, cached)
+        context = self._context()
+        logical = building.to_dag(sinks, context.cached)
         optimized, passes = optimize(logical, self._policy, context)
         plan = split_stages(optimized, context.default_partitions)
         return Compiled(logical, optimized, passes, plan, time.perf_counter() - started)
 
-    def _execute(self, sinks: list[Dataset], name: str) -> tuple[Compiled, ActionResult]:
+    def _context(self) -> CompileContext:
+        master = self._master
+        cached = {key: (sum(b.rows for b in blocks), sum(b.size_bytes for b in blocks)) for key, blocks in master.caches.items()}
+        hosts = {h.host for h in master.hellos.values()}
+        return CompileContext(self.workers, self.config, len(hosts), cached)
+
+    def _ready(self, sinks: list[Dataset]) -> ReadyPlan:
+        """A plan for these datasets: the one that an equal program got before, or a new one."""
+        ids = tuple(sink._vertex.id for sink in sinks)
+        cached = self._context().cached
+        sizes = {key: size_bytes.bit_length() for key, (_, size_bytes) in cached.items()}
+        program = program_of(building.to_dag(sinks, cached), ids, sizes)
+        return self._plans.find(program) or self._plans.add(program, ids, self._compiled(sinks).plan)
+
+    def _compiled(self, sinks: list[Dataset]) -> Compiled:
+        """Compile for an action that begins now, and say so in the event log."""
         compiled = self._compile(sinks)
-        if os.environ.get("HPCFLOW_EXPLAIN_ONLY"):
-            print(explain(compiled.logical, compiled.optimized, compiled.passes, compiled.plan))
-            sys.stdout.flush()
-            raise SystemExit(0)  # the first action would have begun here
-        self._actions += 1
         for report in compiled.passes:
             self.events.emit(
                 records.PassRun(
@@ -236,17 +246,34 @@ class Session:
                     vertices_after=report.vertices_after,
                 )
             )
-        return compiled, self._master.run(compiled.plan, name)
+        return compiled
+
+    def _execute(self, sinks: list[Dataset], name: str) -> ActionResult:
+        """Run these datasets to their end; the results are under the ids of their vertices."""
+        self._stop_if_only_explained(sinks)
+        self._actions += 1
+        ready = self._ready(sinks)
+        result = self._master.run(ready.plan, name, ready.bindings)
+        names = {there: sink._vertex.id for there, sink in zip(ready.sinks, sinks, strict=True)}
+        tables = {names[vertex]: table for vertex, table in result.tables.items()}
+        return replace(result, tables=tables, rows={names[vertex]: rows for vertex, rows in result.rows.items() if vertex in names})
+
+    def _stop_if_only_explained(self, sinks: list[Dataset]) -> None:
+        if os.environ.get("HPCFLOW_EXPLAIN_ONLY"):
+            compiled = self._compile(sinks)
+            print(explain(compiled.logical, compiled.optimized, compiled.passes, compiled.plan))
+            sys.stdout.flush()
+            raise SystemExit(0)  # the first action would have begun here
 
     # -- actions ------------------------------------------------------------------------------------------------------------------------------------
 
     def _collect(self, datasets: list[Dataset]) -> list[pl.DataFrame]:
         sinks = [d._then(Collect(), GATHER) for d in datasets]
-        _, result = self._execute(sinks, "collect")
+        result = self._execute(sinks, "collect")
         return [result.tables[sink._vertex.id] for sink in sinks]
 
     def _run_end(self, sink: Dataset, name: str) -> int:
-        _, result = self._execute([sink], name)
+        result = self._execute([sink], name)
         return result.rows[sink._vertex.id]
 
     def _iter_batches(self, dataset: Dataset, rows: int) -> Iterator[pl.DataFrame]:
@@ -265,7 +292,10 @@ class Session:
 
     def _explain(self, sink: Dataset, passes: bool, analyze: bool, format: str) -> str:
         if analyze:
-            compiled, result = self._execute([sink], "explain")
+            self._stop_if_only_explained([sink])
+            self._actions += 1
+            compiled = self._compiled([sink])
+            result = self._master.run(compiled.plan, "explain")
             return explain(compiled.logical, compiled.optimized, compiled.passes, compiled.plan, passes=passes, result=result, format=format)
         compiled = self._compile([sink])
         return explain(compiled.logical, compiled.optimized, compiled.passes, compiled.plan, passes=passes, format=format)

@@ -16,6 +16,7 @@ from hpcflow.errors import StepTimeoutError, WorkerLostError
 from hpcflow.events import records
 from hpcflow.ir.properties import Persistence
 from hpcflow.plan.physical import BlocksLeaf, ExchangeOutput, PhysicalPlan, Stage, StoreOutput
+from hpcflow.plan.reuse import Bindings
 from hpcflow.runtime import messages as m
 from hpcflow.runtime.action_end import abort_action, commit_sinks, end_action, end_early, extract_tables, keep_caches
 from hpcflow.runtime.action_result import ActionResult, stage_reports
@@ -38,18 +39,18 @@ LARGE_BYTES = 1 << 20
 class ActionRun(ActionState):
     """Drives one plan; lives as long as `run`."""
 
-    def __init__(self, master: Master, id: int, plan: PhysicalPlan, name: str) -> None:
-        super().__init__(master, id, plan, name)
+    def __init__(self, master: Master, id: int, plan: PhysicalPlan, name: str, bindings: Bindings) -> None:
+        super().__init__(master, id, plan, name, bindings)
         self._activity: dict[int, int] = {}
 
     def run(self) -> ActionResult:
         """Run to the end; see the module's invariant."""
         started = time.monotonic()
-        blob = dump_plan(self.plan)
-        digest = hashlib.sha256(blob).hexdigest()
+        blob = None if self.bindings.keeps_plan else dump_plan(self.plan)
+        digest = self.master.plans.hash_of(self.plan) if blob is None else hashlib.sha256(blob).hexdigest()
         self.emit(records.ActionStarted(action=self.id, name=self.name, stages=len(self.stages), plan_hash=digest[:16]))
         try:
-            self.mail.to_all(m.LoadPlan(self.id, digest, blob))
+            self.mail.to_all(m.LoadPlan(self.id, digest, blob, self.bindings.caches))
             for exchange in self.plan.exchanges.values():
                 if exchange.producer < 0:
                     scatter_source(self, exchange)

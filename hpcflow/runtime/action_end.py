@@ -52,7 +52,7 @@ def keep_caches(state: ActionState) -> None:
     for run in state.stages.values():
         for output in run.stage.outputs:
             if isinstance(output, StoreOutput) and output.cache is not None:
-                state.master.caches[output.cache] = state.stored(run)
+                state.master.caches[state.bindings.cache(output.cache)] = state.stored(run)
 
 
 def end_early(state: ActionState) -> None:
@@ -122,7 +122,8 @@ def _sinks(state: ActionState) -> list[Sink]:
 def _filled_caches(state: ActionState) -> list[str]:
     """Datasets that this action was to cache and that are not registered."""
     outputs = [output for run in state.stages.values() for output in run.stage.outputs]
-    return [o.cache for o in outputs if isinstance(o, StoreOutput) and o.cache is not None and o.cache not in state.master.caches]
+    keys = [state.bindings.cache(o.cache) for o in outputs if isinstance(o, StoreOutput) and o.cache is not None]
+    return [key for key in keys if key not in state.master.caches]
 
 
 def _patience_s(error: BaseException) -> float:

@@ -16,6 +16,7 @@ from hpcflow.events import records
 from hpcflow.ir.operators.from_memory import FromMemory
 from hpcflow.ir.operators.source import Source, Split, SplitHint
 from hpcflow.plan.physical import BlocksLeaf, ExchangePlan, PhysicalPlan, Stage, TaskSpec
+from hpcflow.plan.reuse import Bindings
 from hpcflow.runtime import messages as m
 from hpcflow.runtime.mail import Mail
 from hpcflow.runtime.states import StageState, check_transition
@@ -75,11 +76,12 @@ class ExchangeRun:
 class ActionState:
     """Books of one plan that is being run on the workers of `master`."""
 
-    def __init__(self, master: Master, id: int, plan: PhysicalPlan, name: str) -> None:
+    def __init__(self, master: Master, id: int, plan: PhysicalPlan, name: str, bindings: Bindings) -> None:
         self.master = master
         self.id = id
         self.plan = plan
         self.name = name
+        self.bindings = bindings
         self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.stages = {stage.id: StageRun(stage) for stage in plan.stages}
         self.exchanges: dict[str, ExchangeRun] = {}
@@ -125,21 +127,21 @@ class ActionState:
     def splits_of(self, vertex: int) -> tuple[Split, ...]:
         """Splits of a source vertex, made once."""
         if vertex not in self._splits:
-            source = self.plan.dag.vertices[vertex]
-            assert isinstance(source.operator, Source)
-            if not isinstance(source.operator, FromMemory):
+            operator = self.bindings.tables.get(vertex) or self.plan.operator(vertex)
+            assert isinstance(operator, Source)
+            if not isinstance(operator, FromMemory):
                 self.mail.send()  # reading many footers takes time: the workers need not wait for it
-            slots = source.properties.parallelism or len(self.master.worker_ranks)
-            size = source.operator.statistics().size_bytes or 0
+            slots = self.plan.dag.vertices[vertex].properties.parallelism or len(self.master.worker_ranks)
+            size = operator.statistics().size_bytes or 0
             rounds = max(1, -(-size // (slots * self.master.config.target_split_bytes)))
             # Whole rounds of tasks over the slots: one task too many would keep one worker busy while the others wait.
-            self._splits[vertex] = source.operator.splits(SplitHint(slots * rounds, self.master.config.target_split_bytes))
+            self._splits[vertex] = operator.splits(SplitHint(slots * rounds, self.master.config.target_split_bytes))
         return self._splits[vertex]
 
     def blocks_of(self, leaf: BlocksLeaf) -> tuple[StoredBlock, ...]:
         """Blocks that a stage reads, in order."""
         if leaf.cache is not None:
-            return self.master.caches[leaf.cache]
+            return self.master.caches[self.bindings.cache(leaf.cache)]
         assert leaf.stage is not None
         return self.stored(self.stages[leaf.stage])
 

@@ -20,9 +20,11 @@ from hpcflow.errors import LaunchError, WorkerLostError
 from hpcflow.events.log import EventLog
 from hpcflow.native import ArenaPool
 from hpcflow.plan.physical import PhysicalPlan
+from hpcflow.plan.reuse import Bindings
 from hpcflow.runtime.action import ActionRun
 from hpcflow.runtime.action_result import ActionResult
 from hpcflow.runtime.messages import TO_MASTER, TO_WORKER, DropBlocks, Heartbeat, Hello, Several, Shutdown, WorkerEvent, decode, encode, own_versions
+from hpcflow.runtime.sent_plans import SentPlans
 from hpcflow.runtime.task_making import StoredBlock
 from hpcflow.shuffle.exchange import ExchangeService
 
@@ -46,6 +48,7 @@ class Master:
         self.hellos: dict[int, Hello] = {}
         self.caches: dict[str, tuple[StoredBlock, ...]] = {}
         """Cached dataset -> its blocks, in order."""
+        self.plans = SentPlans(self)
         self.open_lock = threading.Lock()
         """Held while a step is numbered and its opening is sent, so that all workers see steps in one order."""
         self._running: dict[int, ActionRun] = {}
@@ -71,11 +74,14 @@ class Master:
                     f"rank {hello.rank} on {hello.host} has other versions: {'; '.join(different)}. Install the same environment on every node"
                 )
 
-    def run(self, plan: PhysicalPlan, name: str) -> ActionResult:
-        """Run `plan` to its end. Raises what failed first; the session stays usable after task failures."""
+    def run(self, plan: PhysicalPlan, name: str, bindings: Bindings | None = None) -> ActionResult:
+        """Run `plan` to its end, with the tables and cached datasets of `bindings`.
+
+        Raises what failed first; the session stays usable after task failures.
+        """
         if self.lost is not None:
             raise WorkerLostError(f"this session has lost a worker and cannot run more actions: {self.lost}")
-        action = ActionRun(self, next(_actions), plan, name)
+        action = ActionRun(self, next(_actions), plan, name, bindings or Bindings())
         self._running[action.id] = action
         self.engine.set_active(True)
         try:

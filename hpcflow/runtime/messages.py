@@ -6,6 +6,7 @@ Invariant: messages of one pair of ranks arrive in order. Per stage there are a 
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,11 +27,29 @@ TO_MASTER = 3
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """The compiled plan; the worker checks `sha256` before it unpickles."""
+    """The compiled plan of an action; the worker checks `sha256` before it unpickles."""
 
     action: int
     sha256: str
+    blob: bytes | None
+    """None: a plan that the worker keeps."""
+    caches: Mapping[str, str] = field(default_factory=dict)
+    """Cached dataset as the plan calls it -> its key."""
+
+
+@dataclass(frozen=True)
+class KeepPlan:
+    """A plan that actions to come name by its hash."""
+
+    sha256: str
     blob: bytes
+
+
+@dataclass(frozen=True)
+class ForgetPlan:
+    """No action to come will name this plan."""
+
+    sha256: str
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,6 +77,8 @@ class WorkerAction:
     id: int
     plan: PhysicalPlan
     stages: dict[int, Stage]
+    caches: Mapping[str, str]
+    """Cached dataset as the plan calls it -> its key."""
     exchanges: dict[str, Exchange] = field(default_factory=dict)
     partitioners: dict[str, Partitioner] = field(default_factory=dict)
     steps: dict[str, int] = field(default_factory=dict)
@@ -118,6 +120,8 @@ class Worker:
         """The master's messages; filled by this worker's subscription, or by its owner's when `subscribe` is False."""
         self.slots = config.threads or 1
         self._actions: dict[int, WorkerAction] = {}
+        self._plans: dict[str, bytes | PhysicalPlan] = {}
+        """Plans to be used again, by their hash; as bytes until their first use."""
         self._lock = threading.Lock()
         self._ready = threading.Condition(self._lock)
         self._free_slots = self.slots
@@ -193,6 +197,10 @@ class Worker:
     def _serve_one(self, message: Any) -> None:
         if isinstance(message, m.LoadPlan):
             self._load(message)
+        elif isinstance(message, m.KeepPlan):
+            self._plans[message.sha256] = message.blob
+        elif isinstance(message, m.ForgetPlan):
+            self._plans.pop(message.sha256, None)
         elif isinstance(message, m.OpenExchange):
             self._open(message)
         elif isinstance(message, m.RunTasks):
@@ -213,14 +221,21 @@ class Worker:
             write_report(f"hpcflow: {message.reason}; stacks of rank {self.engine.rank} on {where()}:\n{all_stacks()}")
 
     def _load(self, message: m.LoadPlan) -> None:
-        if hashlib.sha256(message.blob).hexdigest() != message.sha256:
+        kept = self._plans[message.sha256] if message.blob is None else message.blob
+        plan = self._unpickled(message, kept) if isinstance(kept, bytes) else kept
+        if message.blob is None:
+            self._plans[message.sha256] = plan
+        self.engine.set_active(True)
+        with self._lock:
+            self._actions[message.action] = WorkerAction(message.action, plan, {stage.id: stage for stage in plan.stages}, message.caches)
+
+    def _unpickled(self, message: m.LoadPlan, blob: bytes) -> PhysicalPlan:
+        if hashlib.sha256(blob).hexdigest() != message.sha256:
             raise HpcflowError(
                 f"the plan of action {message.action} was damaged on its way to rank {self.engine.rank}: its hash is not the one rank 0 computed"
             )
-        self.engine.set_active(True)
-        plan: PhysicalPlan = cloudpickle.loads(message.blob)
-        with self._lock:
-            self._actions[message.action] = WorkerAction(message.action, plan, {stage.id: stage for stage in plan.stages})
+        plan: PhysicalPlan = cloudpickle.loads(blob)
+        return plan
 
     def _open(self, message: m.OpenExchange) -> None:
         action = self._actions[message.action]
@@ -487,7 +502,11 @@ class Worker:
             exchange.insert(df, ids, task=task.index, attempt=task.attempt)
 
     def _store(self, action: WorkerAction, stage: Stage, task: TaskSpec, output: StoreOutput, df: pl.DataFrame) -> dict[str, Any]:
-        key = ("cache", output.cache, task.index) if output.cache is not None else ("action", action.id, stage.id, task.index)
+        key = (
+            ("cache", action.caches.get(output.cache, output.cache), task.index)
+            if output.cache is not None
+            else ("action", action.id, stage.id, task.index)
+        )
         readers = action.plan.dag.outputs(stage.root.vertex) if hasattr(stage.root, "vertex") else ()
         to_scratch = any(reader.properties.data_store is DataStore.SCRATCH for reader in readers)
         self.store.put_table(key, df, "cache" if output.cache is not None else "blocks", to_scratch)

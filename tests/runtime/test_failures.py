@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -263,7 +264,7 @@ def test_a_plan_damaged_on_its_way_is_refused_by_its_hash(session, monkeypatch):
 
     def damage(ranks, message):
         whole = message.messages if isinstance(message, messages.Several) else (message,)
-        damaged = [messages.LoadPlan(one.action, one.sha256, one.blob + b"x") if isinstance(one, messages.LoadPlan) else one for one in whole]
+        damaged = [replace(one, blob=one.blob + b"x") if isinstance(one, messages.KeepPlan) else one for one in whole]
         send_to(ranks, messages.Several(tuple(damaged)))
 
     monkeypatch.setattr(master, "send_to", damage)

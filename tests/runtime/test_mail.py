@@ -34,6 +34,7 @@ def test_a_small_action_takes_one_message_a_stage_for_each_worker(session, monke
     assert sorted(rows.rows()) == [(1, 20), (2, 25)]
     for worker in (1, 2):
         assert [kinds for rank, kinds in envelopes if rank == worker] == [
+            ["KeepPlan"],
             ["LoadPlan", "OpenExchange", "RunTasks"],
             ["OpenExchange", "RunTasks", "EndAction"],
         ]
@@ -43,7 +44,11 @@ def test_the_rows_of_a_large_table_of_the_driver_travel_through_an_exchange(sess
     table = pl.DataFrame({"v": range(20_000)})
     rows, envelopes = told(session, monkeypatch, session.from_polars(table).filter(pl.col("v") % 2 == 0))
     assert rows["v"].sum() == table["v"].filter(table["v"] % 2 == 0).sum()
-    assert [kinds for rank, kinds in envelopes if rank == 1] == [["LoadPlan", "OpenExchange"], ["OpenExchange", "RunTasks", "EndAction"]]
+    assert [kinds for rank, kinds in envelopes if rank == 1] == [
+        ["KeepPlan"],
+        ["LoadPlan", "OpenExchange"],
+        ["OpenExchange", "RunTasks", "EndAction"],
+    ]
 
 
 def test_every_type_of_a_small_table_of_the_driver_keeps_its_values(session):

@@ -44,7 +44,7 @@ class Seen:
         master.send_to = sent
         try:
             self.sink = dataset._then(Keep())
-            self.compiled, self.result = session._execute([self.sink], "test")
+            self.result = session._execute([self.sink], "test")
         finally:
             master.send_to = send_to
             unsubscribe()
