@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from hpcflow.api.functions import collect_all as collect_all
     from hpcflow.api.functions import concat as concat
     from hpcflow.errors import ActionCancelledError as ActionCancelledError
+    from hpcflow.errors import CollectiveAbortedError as CollectiveAbortedError
+    from hpcflow.errors import CollectiveMismatchError as CollectiveMismatchError
     from hpcflow.errors import ColumnNotFoundError as ColumnNotFoundError
     from hpcflow.errors import ConfigError as ConfigError
     from hpcflow.errors import FrameError as FrameError
@@ -60,6 +62,8 @@ _HOME = {
     "LaunchError": "hpcflow.errors",
     "UnsupportedExpressionError": "hpcflow.errors",
     "SchemaError": "hpcflow.errors",
+    "CollectiveAbortedError": "hpcflow.errors",
+    "CollectiveMismatchError": "hpcflow.errors",
     "ColumnNotFoundError": "hpcflow.errors",
     "SourceError": "hpcflow.errors",
     "SinkError": "hpcflow.errors",
