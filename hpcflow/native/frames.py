@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,9 +25,6 @@ from hpcflow.errors import FrameError
 from hpcflow.native import _kernels
 from hpcflow.native.hashing import as_ids
 from hpcflow.native.tables import ArrowStream, categorical_columns, kernel_schema, kernel_table
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 BODY_CHECKSUM = 1
 
