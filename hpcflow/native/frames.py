@@ -137,7 +137,7 @@ class FramePlan:
         """Equal for equal schemas; also in the frame's header."""
 
     def write(
-        self, targets: Sequence[Buffer | None], *, step: int = 0, source_task: int = 0, attempt: int = 0, sequence: int = 0, checksum: bool = False
+        self, targets: Sequence[Any], *, step: int = 0, source_task: int = 0, attempt: int = 0, sequence: int = 0, checksum: bool = False
     ) -> None:
         """Fill the frames: one writable, 64-byte aligned buffer of its size each, None where there is no frame. Once."""
         self._plan.write(targets, step, source_task, attempt, sequence, checksum)
