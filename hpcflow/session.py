@@ -296,9 +296,10 @@ class Session:
             self._actions += 1
             compiled = self._compiled([sink])
             result = self._master.run(compiled.plan, "explain")
-            return explain(compiled.logical, compiled.optimized, compiled.passes, compiled.plan, passes=passes, result=result, format=format)
-        compiled = self._compile([sink])
-        return explain(compiled.logical, compiled.optimized, compiled.passes, compiled.plan, passes=passes, format=format)
+        else:
+            compiled, result = self._compile([sink]), None
+        parts = (compiled.logical, compiled.optimized, compiled.passes, compiled.plan)
+        return explain(*parts, passes=passes, result=result, format=format, workers=self.workers)
 
     # -- life ----------------------------------------------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from hpcflow.plan.physical import (
     Node,
     PartitionRun,
     PhysicalPlan,
+    ShareLeaf,
     SourceLeaf,
     SplitRef,
     Stage,
@@ -89,6 +90,7 @@ def _reads(plan: PhysicalPlan, item: Node | Leaf, known: KnownInputs) -> _Reads 
     if isinstance(item, ExchangeLeaf | DriverLeaf):
         sizes = known.sizes[item.edge]
         return [({item: PartitionRun(p, p + 1)}, rank, sizes.get(p, (0, 0))[1]) for p, rank in enumerate(known.owners[item.edge])]
+    assert not isinstance(item, ShareLeaf)  # of stages that run on all workers at once: see `runtime.shares`
     below = [reads for child in item.children if (reads := _reads(plan, child, known)) is not None]
     if not below:
         return None
