@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from hpcflow.errors import SchemaError
@@ -46,13 +47,20 @@ class Bsp(Operator):
         result = task.step.call(lambda context: self.function(context, *tables, **self.arguments))
         if result is None:
             return pl.LazyFrame(schema=self.schema)
-        df = from_format(result, self.name)
+        df = from_format(self._typed(result), self.name)
         if not self.schema:
             declared = ", ".join(f"{name!r}: pl.{dtype!r}" for name, dtype in df.schema.items())
             raise SchemaError(
                 f"the function of bsp returned a table and no schema was declared: pass bsp(..., schema={{{declared}}}), or return None"
             )
         return conform(df, self.schema, self.name).lazy()
+
+    def _typed(self, result: Any) -> Any:
+        """A dict of columns with arrays of Python objects (texts) made columns of the declared types: an empty one does not say what it holds."""
+        if not isinstance(result, dict):
+            return result
+        objects = {name for name, values in result.items() if isinstance(values, np.ndarray) and values.dtype == object and name in self.schema}
+        return {name: pl.Series(name, list(values), self.schema[name]) if name in objects else values for name, values in result.items()}
 
     @property
     def deterministic(self) -> bool:
