@@ -305,7 +305,8 @@ class Worker:
     def _close(self, action: WorkerAction, edge: str) -> None:
         exchange = action.exchanges.pop(edge, None)
         action.broadcasts.pop(edge, None)
-        if exchange is not None:
+        shared_with_driver = self.engine.rank == self.master_rank and action.plan.exchanges[edge].to_driver
+        if exchange is not None and not shared_with_driver:  # the driver still reads it, and closes it
             exchange.close()
 
     def _end(self, message: m.AbortAction | m.EndAction) -> None:
