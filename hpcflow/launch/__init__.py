@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from hpcflow.launch.config.tree import walk as walk
     from hpcflow.launch.config.tree import where_set as where_set
     from hpcflow.launch.config.visualize import visualize as visualize
+    from hpcflow.launch.executors.local import LocalExecutor as LocalExecutor
+    from hpcflow.launch.executors.slurm import SlurmExecutor as SlurmExecutor
+    from hpcflow.launch.executors.slurm_fields import SlurmFields as SlurmFields
+    from hpcflow.launch.experiment.experiment import Experiment as Experiment
 
 _HOME = {
     "allow": "hpcflow.launch.config.allow",
@@ -47,6 +51,10 @@ _HOME = {
     "walk": "hpcflow.launch.config.tree",
     "where_set": "hpcflow.launch.config.tree",
     "visualize": "hpcflow.launch.config.visualize",
+    "LocalExecutor": "hpcflow.launch.executors.local",
+    "SlurmExecutor": "hpcflow.launch.executors.slurm",
+    "SlurmFields": "hpcflow.launch.executors.slurm_fields",
+    "Experiment": "hpcflow.launch.experiment.experiment",
 }
 
 __all__ = [*_HOME]  # noqa: PLE0604 (the names of _HOME are strings)

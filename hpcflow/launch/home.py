@@ -1,4 +1,4 @@
-"""Where experiments are kept: `$HPCFLOW_LAUNCH_HOME`, else `$XDG_DATA_HOME/hpcflow`, else `~/.local/share/hpcflow`."""
+"""Where experiments are kept: the setting `home` (`$HPCFLOW_LAUNCH_HOME`), else `$XDG_DATA_HOME/hpcflow`, else `~/.local/share/hpcflow`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import unicodedata
 from pathlib import Path
 
 from hpcflow.launch.files import make_directory
+from hpcflow.launch.settings import settings
 
 
 def home() -> Path:
     """The directory, absolute; made private when it is missing."""
-    given = os.environ.get("HPCFLOW_LAUNCH_HOME")
     base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return make_directory(Path(given or f"{base}/hpcflow").expanduser().absolute())
+    return make_directory(Path(settings().home or f"{base}/hpcflow").expanduser().absolute())
 
 
 def slug(text: str) -> str:

@@ -24,10 +24,10 @@ from hpcflow.launch.experiment.model import Task
 from hpcflow.launch.experiment.records import Records
 from hpcflow.launch.payloads import job_request
 from hpcflow.launch.request import JobRequest
+from hpcflow.launch.settings import settings
 
 POLL_S = {"local": 0.05}
-"""Seconds between two looks at the jobs of an executor; others 10 s, for the scheduler's sake."""
-SCHEDULER_POLL_S = 10.0
+"""Seconds between two looks at the jobs of an executor; for others the setting `poll_s`, at least 10, for the scheduler's sake."""
 LIMIT_WAIT_S = 30.0
 """After a submit limit, before the next try."""
 
@@ -61,6 +61,7 @@ class Driver:
         self.running: dict[str, Running] = {}
         self._asked: dict[str, float] = {}
         self._no_submit_before = 0.0
+        self._poll_s = settings().poll_s
         self._adopt()
 
     def states(self) -> dict[str, TaskState]:
@@ -109,7 +110,7 @@ class Driver:
             by_kind.setdefault(self._executors[name].name, []).append(name)
         now = time.monotonic()
         for kind, names in by_kind.items():
-            if now - self._asked.get(kind, -1e9) < POLL_S.get(kind, SCHEDULER_POLL_S):
+            if now - self._asked.get(kind, -1e9) < POLL_S.get(kind, self._poll_s):
                 continue
             self._asked[kind] = now
             try:
