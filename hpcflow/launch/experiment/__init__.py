@@ -1,1 +1,0 @@
-"""Experiments: tasks with dependencies, tracked by files, each run exactly once."""
