@@ -1,4 +1,4 @@
-"""Cores of a worker rank, chosen before anything has made a thread pool: one block of cores for each worker of the host, the master unbound.
+"""Cores of a worker rank, chosen before anything has made a thread pool: one block of cores for each worker of the host, the master (if any) unbound.
 
 Invariant: pure but for `bind_worker`; when the host has fewer cores than its workers ask for, nobody is bound.
 
@@ -11,16 +11,19 @@ from __future__ import annotations
 import os
 
 
-def worker_cores(rank: int, local_rank: int, local_size: int, cores_each: int, cores: tuple[tuple[int, ...], ...]) -> frozenset[int] | None:
+def worker_cores(
+    rank: int, local_rank: int, local_size: int, cores_each: int, cores: tuple[tuple[int, ...], ...], master: bool = True
+) -> frozenset[int] | None:
     """CPUs of this rank, None for one that stays unbound.
 
     rank, local_rank, local_size: in the world, and among the ranks of this host
     cores_each: cores of one worker
     cores: usable CPUs of this host, hardware threads of one core together
+    master: rank 0 coordinates and needs no cores of its own, unless it is alone on its host
     """
-    if rank == 0 and local_size > 1:
+    if master and rank == 0 and local_size > 1:
         return None
-    master_here = rank == local_rank and local_size > 1  # ranks are placed in blocks: the first host's ranks are their local ranks
+    master_here = master and rank == local_rank and local_size > 1  # ranks are placed in blocks: the first host's ranks are their local ranks
     place = local_rank - 1 if master_here else local_rank
     workers = local_size - 1 if master_here else local_size
     if workers * cores_each > len(cores):
@@ -28,7 +31,7 @@ def worker_cores(rank: int, local_rank: int, local_size: int, cores_each: int, c
     return frozenset(cpu for core in cores[place * cores_each : (place + 1) * cores_each] for cpu in core)
 
 
-def bind_worker(cores_each: int) -> None:
+def bind_worker(cores_each: int, master: bool = True) -> None:
     """Bind this process as `worker_cores` says, by the environment its launcher gave it."""
     from hpcflow.launch.launchers.environment import detect
     from hpcflow.resources import physical_cores
@@ -36,6 +39,6 @@ def bind_worker(cores_each: int) -> None:
     hint = detect(os.environ)
     if hint.local_rank is None or hint.local_size is None:
         return
-    cpus = worker_cores(hint.rank, hint.local_rank, hint.local_size, cores_each, physical_cores())
+    cpus = worker_cores(hint.rank, hint.local_rank, hint.local_size, cores_each, physical_cores(), master)
     if cpus:
         os.sched_setaffinity(0, cpus)

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from types import FrameType
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_CHILD_SUBREAPER = 36
 _TAIL_CHUNKS = 64
+_REMOVES_SCRATCH = b"\0hpcflow-scratch\0"
+"""In the command line of the shell that removes a rank's scratch directory once the rank has gone (runtime/scratch_directory.py)."""
+_REMOVAL_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -100,11 +104,32 @@ def _adopt_orphans() -> None:
 
 
 def _kill_descendants(spared: frozenset[int]) -> None:
+    """All but `spared`; those that remove scratch directories have a moment to do it when the ranks have gone."""
+    left = frozenset(descendants(os.getpid())) - spared
+    removing = {pid for pid in left if _REMOVES_SCRATCH in _command_line(pid)}
+    for pid in left - removing:
+        _kill(pid)
+    deadline = time.monotonic() + _REMOVAL_S
+    while removing and time.monotonic() < deadline:
+        time.sleep(0.01)
+        removing = {pid for pid in removing if _command_line(pid)}
     for pid in frozenset(descendants(os.getpid())) - spared:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+        _kill(pid)
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def _command_line(pid: int) -> bytes:
+    """Empty when the process has ended."""
+    try:
+        return (Path("/proc") / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 class LineFilter:

@@ -11,7 +11,7 @@ import runpy
 import select
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 FAILURE = 1
 
@@ -23,8 +23,13 @@ def run_program(script: str, arguments: Sequence[str] = ()) -> None:
         return
     sys.argv = [script, *arguments]
     sys.path[0] = os.path.dirname(os.path.abspath(script))
+    run_guarded(lambda: runpy.run_path(script, run_name="__main__"), script)
+
+
+def run_guarded(program: Callable[[], object], script: str) -> None:
+    """`program()`, which is the code of `script`; a failure ends this rank."""
     try:
-        runpy.run_path(script, run_name="__main__")
+        program()
     except SystemExit as end:
         status = _exit_status(end)
         if status != 0:

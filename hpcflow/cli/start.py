@@ -58,10 +58,15 @@ def allocation_cores(environ: Mapping[str, str]) -> int | None:
     return total
 
 
-def default_ranks(environ: Mapping[str, str], where: Place) -> int:
-    """The job's tasks in an allocation (at least 2), else one worker a core and the master."""
+def default_ranks(environ: Mapping[str, str], where: Place, master: bool = True) -> int:
+    """The job's tasks in an allocation (at least 2 with a master), else one worker a core, and the master."""
     tasks = environ.get("SLURM_NTASKS", "") if where.allocation else ""
-    return max(2, int(tasks)) if tasks.isdigit() else where.cores + 1
+    return max(1 + master, int(tasks)) if tasks.isdigit() else where.cores + master
+
+
+def thread_limits(environ: Mapping[str, str], cores: int) -> dict[str, str]:
+    """Variables that keep a rank's numerical libraries at its cores; what the user has set stays."""
+    return {name: str(cores) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS") if name not in environ}
 
 
 def find_mpirun() -> str:

@@ -29,6 +29,11 @@ def test_nobody_is_bound_when_the_cores_do_not_suffice() -> None:
     assert worker_cores(1, 1, 6, 1, FOUR) is None
 
 
+def test_without_a_master_every_rank_gets_a_block() -> None:
+    assert [worker_cores(rank, rank, 2, 2, FOUR, master=False) for rank in range(2)] == [{0, 1}, {2, 3}]
+    assert worker_cores(0, 0, 1, 4, FOUR, master=False) == {0, 1, 2, 3}
+
+
 @given(st.integers(2, 9), st.integers(1, 4), st.integers(1, 16))
 def test_workers_of_a_host_never_share_a_core(ranks: int, cores_each: int, cores: int) -> None:
     machine = tuple((cpu,) for cpu in range(cores))

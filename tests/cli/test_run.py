@@ -112,3 +112,84 @@ def test_worlds_do_not_nest(job: Path) -> None:
     answer = hpcflow("run", "job.py", "-n", "2", cwd=job, PMI_RANK="0", PMI_SIZE="2", MPI_LOCALRANKID="0")
     assert answer.returncode == 1
     assert "this is rank 0 of a world of 2 already" in answer.stderr
+
+
+# -- distributed mode -------------------------------------------------------------------------------------------------------------------------------
+
+PROGRAM = """
+import os
+import hpcflow as hf
+
+class Ranks(hf.Program):
+    def execute(self, ctx):
+        everything = ctx.comm.gather((ctx.rank, ctx.arguments, len(os.sched_getaffinity(0)), os.environ["OMP_NUM_THREADS"]))
+        if ctx.is_root:
+            print(f"gathered {everything}", flush=True)
+
+@hf.program
+def ranks(ctx):
+    Ranks().execute(ctx)
+
+def plain(ctx):
+    Ranks().execute(ctx)
+
+value = 3
+
+if __name__ == "__main__":
+    Ranks().run()
+"""
+
+
+@needs_mpirun
+@pytest.mark.parametrize("target", ["distributed.py:Ranks", "distributed.py:ranks", "distributed:plain", "distributed.py"])
+def test_every_rank_of_distributed_mode_is_a_worker_and_runs_the_program(tmp_path: Path, target: str) -> None:
+    (tmp_path / "distributed.py").write_text(PROGRAM)
+    answer = hpcflow("run", "--mode", "distributed", target, "-n", "3", "say", "--", "--flag", "a b", cwd=tmp_path, OMP_NUM_THREADS="7")
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stderr == "hpcflow: 3 workers\n"
+    assert answer.stdout.count("gathered") == 1
+    for rank in range(3):
+        assert f"({rank}, ('say', '--flag', 'a b'), " in answer.stdout and "'7')" in answer.stdout
+
+
+def test_a_dry_run_of_distributed_mode_names_the_program_and_limits_its_threads(tmp_path: Path) -> None:
+    (tmp_path / "distributed.py").write_text(PROGRAM)
+    answer = hpcflow("run", "--mode", "distributed", "distributed.py:Ranks", "-n", "2", "--cores", "1", "--dry-run", "--", "--x", cwd=tmp_path)
+    if "no mpirun beside" in answer.stderr:
+        pytest.skip("no MPI here")
+    assert answer.stdout.rstrip().endswith("-m hpcflow --bind-rank=1 --program=distributed.py:Ranks --x"), answer
+    assert "OMP_NUM_THREADS" in answer.stdout and "OPENBLAS_NUM_THREADS" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("run", "distributed.py:Ranks"), "names a program within distributed.py: say --mode distributed"),
+        (("run", "--mode", "distributed", "absent.py:Ranks"), "no such program: absent.py"),
+        (("run", "--mode", "distributed", "distributed.py:a b"), "give a program as job.py, job.py:Name or module:Name"),
+    ],
+)
+def test_a_wrong_program_is_refused_before_anything_starts(tmp_path: Path, words: tuple[str, ...], message: str) -> None:
+    (tmp_path / "distributed.py").write_text(PROGRAM)
+    answer = hpcflow(*words, cwd=tmp_path)
+    assert answer.returncode == 1 and message in answer.stderr and len(answer.stderr.strip().splitlines()) == 1, answer
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("distributed.py:Rank", "distributed.py has no 'Rank'; did you mean 'Ranks' or 'ranks'? Programs there: Ranks, ranks"),
+        ("distributed.py:value", "distributed.py:value is a int: give a hf.Program, or a function that takes ctx"),
+        ("distribute:ranks", "no module distribute (from "),
+    ],
+)
+def test_a_name_that_is_no_program_is_told_by_the_ranks(tmp_path: Path, target: str, message: str) -> None:
+    (tmp_path / "distributed.py").write_text(PROGRAM)
+    answer = hpcflow(f"--program={target}", cwd=tmp_path)
+    assert answer.returncode == 1 and message in answer.stderr and len(answer.stderr.strip().splitlines()) == 1, answer
+
+
+def test_a_program_by_name_runs_without_a_launcher_too(tmp_path: Path) -> None:
+    (tmp_path / "distributed.py").write_text(PROGRAM)
+    answer = hpcflow("--program=distributed.py:ranks", "x", cwd=tmp_path, HPCFLOW_WORKERS="2", OMP_NUM_THREADS="1")
+    assert answer.returncode == 0 and "(1, ('x',), " in answer.stdout, answer
