@@ -75,8 +75,6 @@ _HOME = {
     "WorkerLostError": "hpcflow.errors",
     "StepTimeoutError": "hpcflow.errors",
     "ActionCancelledError": "hpcflow.errors",
-    "CollectiveAbortedError": "hpcflow.errors",
-    "CollectiveMismatchError": "hpcflow.errors",
     "UnpicklableError": "hpcflow.errors",
     "TaskError": "hpcflow.errors",
 }
