@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from hpcflow.api.dataset import Dataset as Dataset
     from hpcflow.api.functions import collect_all as collect_all
     from hpcflow.api.functions import concat as concat
-    from hpcflow.api.graph import Graph as Graph
     from hpcflow.errors import ActionCancelledError as ActionCancelledError
     from hpcflow.errors import CollectiveAbortedError as CollectiveAbortedError
     from hpcflow.errors import CollectiveMismatchError as CollectiveMismatchError
@@ -56,7 +55,6 @@ _HOME = {
     "Dataset": "hpcflow.api.dataset",
     "Program": "hpcflow.programs",
     "program": "hpcflow.programs",
-    "Graph": "hpcflow.api.graph",
     "concat": "hpcflow.api.functions",
     "collect_all": "hpcflow.api.functions",
     "HpcflowError": "hpcflow.errors",

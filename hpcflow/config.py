@@ -158,8 +158,8 @@ def _from_file(file_text: str | None, file_name: str) -> dict[str, Any]:
 def _from_environ(environ: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for variable, value in environ.items():
-        if not variable.startswith("HPCFLOW_") or variable in OTHER_VARIABLES or value == "":
-            continue
+        if not variable.startswith("HPCFLOW_") or variable.startswith("HPCFLOW_LAUNCH_") or variable in OTHER_VARIABLES or value == "":
+            continue  # HPCFLOW_LAUNCH_* are the launch layer's
         name = variable.removeprefix("HPCFLOW_").lower()
         if name not in OPTIONS:
             valid = [f"HPCFLOW_{option.upper()}" for option in OPTIONS] + list(OTHER_VARIABLES)

@@ -290,15 +290,16 @@ class Session:
     def _unpersist(self, key: str) -> None:
         self._master.unpersist(key)
 
-    def _explain(self, sinks: list[Dataset], passes: bool, analyze: bool, format: str) -> str:
+    def _explain(self, sink: Dataset, passes: bool, analyze: bool, format: str) -> str:
         if analyze:
-            self._stop_if_only_explained(sinks)
+            self._stop_if_only_explained([sink])
             self._actions += 1
-            compiled = self._compiled(sinks)
+            compiled = self._compiled([sink])
             result = self._master.run(compiled.plan, "explain")
-            return explain(compiled.logical, compiled.optimized, compiled.passes, compiled.plan, passes=passes, result=result, format=format)
-        compiled = self._compile(sinks)
-        return explain(compiled.logical, compiled.optimized, compiled.passes, compiled.plan, passes=passes, format=format)
+        else:
+            compiled, result = self._compile([sink]), None
+        parts = (compiled.logical, compiled.optimized, compiled.passes, compiled.plan)
+        return explain(*parts, passes=passes, result=result, format=format, workers=self.workers)
 
     # -- life ----------------------------------------------------------------------------------------------------------------------------------------
 

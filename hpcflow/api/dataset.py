@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 
 from hpcflow.api import building
+from hpcflow.api.bsp import bsp
 from hpcflow.api.building import Input
 from hpcflow.api.extras import require_extra
 from hpcflow.api.group_by import GroupBy
@@ -195,6 +196,36 @@ class Dataset:
     def flat_map(self, function: Callable[[dict[str, Any]], Iterable[dict[str, Any]]], *, schema: Any, deterministic: bool = False) -> Dataset:
         """Any number of rows (dicts) for each row (a dict); `schema` is that of the result."""
         return self._then(FlatMap(function, pl.Schema(schema), deterministic))
+
+    def bsp(
+        self,
+        function: Callable[..., Any],
+        *,
+        inputs: Sequence[Dataset] = (),
+        schema: Any = None,
+        format: Format = "polars",
+        arguments: Mapping[str, Any] | None = None,
+        deterministic: bool = False,
+    ) -> Dataset:
+        """Run `function(ctx, table, *tables, **arguments)` on all workers at once; it may call MPI collectives on `ctx.comm`.
+
+        Each worker's tables are its contiguous shares of this dataset and of `inputs`, in the datasets' order, empty ones included; of a dataset
+        made by `repartition`, the partitions that it owns. A cached dataset is brought into shares once and stays so. What it returns (a table in
+        any format, a dict of columns, or None) is the worker's part of the result, whose rows are in worker order.
+
+        Args:
+            function: called exactly once on each worker, on a thread of its own. See `hpcflow.bsp.context.Context` for `ctx`.
+            inputs: more datasets.
+            schema: columns and types of the result; None: the function returns None. It is not inferred, since that would call `function`.
+            format: "polars" (DataFrame), "arrow" (pyarrow.Table), "pandas" (DataFrame) or "numpy" (dict of column name -> array, without a copy for
+                numbers without nulls; such arrays are read-only).
+            arguments: keyword arguments of `function`, sent with the plan; for large values see `hf.broadcast`.
+            deterministic: the same input gives the same output, so that equal steps may be merged.
+
+        Raises:
+            TaskError: the function has raised: rank, host and its traceback. Over MPI the ranks end then, since others may wait in a collective.
+        """
+        return bsp(self, function, inputs, schema, format, arguments, deterministic)
 
     def pipe(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """`function(self, ...)`."""
@@ -422,7 +453,7 @@ class Dataset:
     def explain(self, passes: bool = False, analyze: bool = False, format: Literal["text", "dot", "json"] = "text") -> str:
         """The plan: logical Dag, optimized Dag, stages. `passes`: what each pass did; `analyze`: run it and show rows, bytes and seconds of each
         stage."""
-        return self._session._explain([self._then(Collect(), GATHER)], passes, analyze, format)
+        return self._session._explain(self._then(Collect(), GATHER), passes, analyze, format)
 
 
 def _check_count(n: int, what: str) -> None:

@@ -29,6 +29,10 @@ PartitionFunction = Callable[[int, pl.DataFrame], "pl.DataFrame | None"]
 """`function(partition, rows)`: what it returns takes the place of these rows in the result; None leaves them out."""
 
 
+NO_LIMIT_BYTES = 1 << 62
+"""A window that never makes `insert` wait."""
+
+
 def owners_of(partitions: int, size: int) -> tuple[int, ...]:
     """Partition -> worker: runs of neighbouring partitions, one a worker, equally long to within one."""
     return tuple(partition * size // partitions for partition in range(partitions))
@@ -45,6 +49,7 @@ class Flow:
         sources: workers that insert; default all.
         broadcast: every row goes to every owner, as its one partition 0.
         window_bytes: bytes under way from this rank before `insert` waits.
+        step: a number that `group.next_step()` gave before; default the next.
         what: the operator's name, for errors.
     """
 
@@ -58,6 +63,7 @@ class Flow:
         sources: Sequence[int] | None = None,
         broadcast: bool = False,
         window_bytes: int = 16 << 20,
+        step: int | None = None,
         what: str = "flow",
     ) -> None:
         self.schema = pl.Schema(schema)
@@ -74,7 +80,7 @@ class Flow:
         ranks = group.engine_ranks
         self._exchange = group.exchanges.open(
             ExchangeSpec(
-                step=group.next_step(),
+                step=group.next_step() if step is None else step,
                 owners=tuple(ranks[owner] for owner in self.owners),
                 sources=tuple(ranks[source] for source in (range(group.size) if sources is None else sources)),
                 schema=self.schema,

@@ -32,6 +32,10 @@ class Group(Protocol):
         """The workers' communicator: an `mpi4py.MPI.Intracomm`, or what answers the same calls in-process."""
 
     @property
+    def MPI(self) -> Any:  # noqa: N802  as it is written in MPI programs
+        """The module that fits `comm`: `mpi4py.MPI`, or its twin of threads."""
+
+    @property
     def exchanges(self) -> ExchangeService:
         """Moves rows; used by one thread of this rank at a time."""
 

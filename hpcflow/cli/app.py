@@ -18,6 +18,7 @@ def build_app() -> App:
     app.command("hpcflow.cli.doctor:doctor", name="doctor", help="Say what is wrong with this installation and machine, and how to mend it.")
     app.command("hpcflow.cli.explain:explain", name="explain", help="Print the plans of a program instead of running it.")
     app.command("hpcflow.cli.bench:bench", name="bench", help="Measure the ranks and the wires between them.")
+    app.command("hpcflow.cli.launch:app", name="launch", help="Submit, follow and repeat tracked jobs.")
     return app
 
 

@@ -115,6 +115,7 @@ class MpiComm:
         self._byte = module.BYTE
         self._unit = module.BYTE.Create_contiguous(UNIT_BYTES).Commit()
         self._closed = False
+        self._of_users = (communicator.Split(module.UNDEFINED if self.rank == 0 else 0, self.rank), communicator.Dup())
 
     def isend(self, buffer: Buffer, destination: int, tag: int) -> _Request:
         view = memoryview(buffer).cast("B")
@@ -138,12 +139,19 @@ class MpiComm:
         """A communicator of the same ranks for user code or collectives. Collective; call it where every rank does, in the same order."""
         return self._comm.Dup()
 
+    def user_communicator(self, with_rank_0: bool) -> MPI.Intracomm:
+        """For user code, used by no engine: of all ranks, or of those above 0 (COMM_NULL on rank 0). Made when this end was opened."""
+        return cast("MPI.Intracomm", self._of_users[with_rank_0])
+
     def close(self) -> None:
-        """Free the duplicate, and finalize MPI when `open_mpi` initialized it. Collective: waits for all ranks of the world in that case."""
+        """Free the duplicates, and finalize MPI when `open_mpi` initialized it. Collective: waits for all ranks of the world in that case."""
         if self._closed or self._mpi.Is_finalized():
             return
         self._closed = True
         self._unit.Free()
+        for user in self._of_users:
+            if user != self._mpi.COMM_NULL:
+                user.Free()
         self._comm.Free()
         if self._owns_mpi:
             self._mpi.Finalize()

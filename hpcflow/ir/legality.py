@@ -10,12 +10,14 @@ import polars as pl
 from hpcflow.errors import HpcflowError
 from hpcflow.ir.dag import Dag, Edge
 from hpcflow.ir.operators.base import Operator
+from hpcflow.ir.operators.bsp import Bsp
 from hpcflow.ir.operators.concat import Concat, ReadCache
 from hpcflow.ir.operators.join import Join
 from hpcflow.ir.operators.source import Source
-from hpcflow.ir.operators.task_function import TaskFunction
 from hpcflow.ir.operators.with_columns import WithScalars
 from hpcflow.ir.properties import Pattern
+
+_INTO_TOGETHER = (Pattern.SHARE, Pattern.ONE_TO_ONE, Pattern.BROADCAST)
 
 
 class IllegalDagError(HpcflowError):
@@ -32,6 +34,8 @@ def check(dag: Dag) -> None:
             raise IllegalDagError(f"{vertex} wants {_inputs_wanted(vertex.operator)} inputs and has {len(inputs)}")
         if vertex.properties.slots < 1:
             raise IllegalDagError(f"{vertex}: a task takes at least one slot, not {vertex.properties.slots}")
+        if vertex.operator.together and (vertex.properties.placement, vertex.properties.parallelism, vertex.properties.slots) != (None, None, 1):
+            raise IllegalDagError(f"{vertex} runs on all workers at once, on a thread of its own: placement, parallelism and slots are not for it")
     for edge in dag.edges:
         if edge.source not in dag.vertices or edge.target not in dag.vertices:
             raise IllegalDagError(f"edge {edge.source} -> {edge.target} has an end that is not in the Dag")
@@ -41,7 +45,7 @@ def check(dag: Dag) -> None:
 def _inputs_wanted(operator: Operator) -> int:
     if isinstance(operator, Source | ReadCache):
         return 0
-    if isinstance(operator, Concat | TaskFunction):
+    if isinstance(operator, Concat | Bsp):
         return operator.inputs_count
     return 2 if isinstance(operator, Join | WithScalars) else 1
 
@@ -50,6 +54,14 @@ def _check_edge(dag: Dag, edge: Edge) -> None:
     where = f"edge {dag.vertices[edge.source]} -> {dag.vertices[edge.target]}"
     properties = edge.properties
     schema = dag.vertices[edge.source].schema
+    together = dag.vertices[edge.target].operator.together
+    if together and properties.pattern not in _INTO_TOGETHER:
+        allowed = ", ".join(pattern.value for pattern in _INTO_TOGETHER)
+        raise IllegalDagError(
+            f"{where}: what runs on all workers at once reads {allowed}, not {properties.pattern.value}; put repartition(...) before it"
+        )
+    if properties.pattern is Pattern.SHARE and not together:
+        raise IllegalDagError(f"{where}: shares are for what runs on all workers at once")
     if properties.pattern is Pattern.HASH_SHUFFLE and not properties.keys:
         raise IllegalDagError(f"{where}: a hash shuffle needs keys")
     if properties.pattern is Pattern.RANGE_SHUFFLE and not properties.order:

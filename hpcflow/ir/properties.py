@@ -30,6 +30,7 @@ class Pattern(Enum):
     USER_SHUFFLE = "user shuffle"  # a user's function names the partition of each row
     BROADCAST = "broadcast"  # every worker gets all rows
     GATHER = "gather"  # one partition gets all rows
+    SHARE = "shares"  # each worker gets its part of the rows, in order; rows that lie so already stay where they are
 
     @property
     def is_shuffle(self) -> bool:
@@ -146,7 +147,8 @@ class EdgeProperties(_Properties):
     @property
     def is_pulled(self) -> bool:
         """Rows are stored before they travel: splitters or balanced owners need all of them, or they are to wait on scratch."""
-        waits = self.pattern is Pattern.RANGE_SHUFFLE or self.data_flow is DataFlow.PULL or self.data_store is DataStore.SCRATCH
+        late = self.pattern in (Pattern.RANGE_SHUFFLE, Pattern.SHARE)  # cut where only the number of rows, or their keys, says
+        waits = late or self.data_flow is DataFlow.PULL or self.data_store is DataStore.SCRATCH
         return self.pattern.moves_rows and waits
 
 

@@ -1,1 +1,75 @@
-"""Starts jobs by command line: imports events and errors and nothing else of ours, and works without MPI and compiled extensions."""
+"""Configures, starts and tracks any program, on a laptop and on Slurm.
+
+    from hpcflow import launch
+
+    task = launch.Partial(train, model=launch.Config(Model, hidden=512), lr=3e-4)
+    task.lr = "fast"            # ConfigError: train.lr: expected float, got str 'fast'
+
+Invariant: importing it imports nothing of ours or of others (PEP 562): a name is looked up in its module when first used. It imports events, errors
+and resources and nothing else of ours, and works without MPI and compiled extensions.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # what type checkers take for true; the one of typing would import typing
+if TYPE_CHECKING:
+    from hpcflow.launch.config.allow import allow as allow
+    from hpcflow.launch.config.buildable import Config as Config
+    from hpcflow.launch.config.buildable import Partial as Partial
+    from hpcflow.launch.config.buildable import UncheckedParameterWarning as UncheckedParameterWarning
+    from hpcflow.launch.config.building import build as build
+    from hpcflow.launch.config.building import check as check
+    from hpcflow.launch.config.building import targets_of as targets_of
+    from hpcflow.launch.config.diff import diff as diff
+    from hpcflow.launch.config.script import Script as Script
+    from hpcflow.launch.config.secret import Secret as Secret
+    from hpcflow.launch.config.tree import broadcast as broadcast
+    from hpcflow.launch.config.tree import clone as clone
+    from hpcflow.launch.config.tree import history as history
+    from hpcflow.launch.config.tree import walk as walk
+    from hpcflow.launch.config.tree import where_set as where_set
+    from hpcflow.launch.config.visualize import visualize as visualize
+    from hpcflow.launch.executors.local import LocalExecutor as LocalExecutor
+    from hpcflow.launch.executors.slurm import SlurmExecutor as SlurmExecutor
+    from hpcflow.launch.executors.slurm_fields import SlurmFields as SlurmFields
+    from hpcflow.launch.experiment.experiment import Experiment as Experiment
+
+_HOME = {
+    "allow": "hpcflow.launch.config.allow",
+    "Config": "hpcflow.launch.config.buildable",
+    "Partial": "hpcflow.launch.config.buildable",
+    "UncheckedParameterWarning": "hpcflow.launch.config.buildable",
+    "build": "hpcflow.launch.config.building",
+    "check": "hpcflow.launch.config.building",
+    "targets_of": "hpcflow.launch.config.building",
+    "diff": "hpcflow.launch.config.diff",
+    "Script": "hpcflow.launch.config.script",
+    "Secret": "hpcflow.launch.config.secret",
+    "broadcast": "hpcflow.launch.config.tree",
+    "clone": "hpcflow.launch.config.tree",
+    "history": "hpcflow.launch.config.tree",
+    "walk": "hpcflow.launch.config.tree",
+    "where_set": "hpcflow.launch.config.tree",
+    "visualize": "hpcflow.launch.config.visualize",
+    "LocalExecutor": "hpcflow.launch.executors.local",
+    "SlurmExecutor": "hpcflow.launch.executors.slurm",
+    "SlurmFields": "hpcflow.launch.executors.slurm_fields",
+    "Experiment": "hpcflow.launch.experiment.experiment",
+}
+
+__all__ = [*_HOME]  # noqa: PLE0604 (the names of _HOME are strings)
+
+if not TYPE_CHECKING:  # so that type checkers refuse unknown names
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOME:
+            raise AttributeError(f"module 'hpcflow.launch' has no attribute {name!r}; it exports {', '.join(_HOME)}")
+        import importlib
+
+        value = getattr(importlib.import_module(_HOME[name]), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

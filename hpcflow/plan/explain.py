@@ -18,6 +18,7 @@ from hpcflow.plan.physical import (
     ExchangeOutput,
     Leaf,
     PhysicalPlan,
+    ShareLeaf,
     SinkOutput,
     SourceLeaf,
     Stage,
@@ -26,13 +27,22 @@ from hpcflow.plan.physical import (
 
 
 def explain(
-    logical: Dag, optimized: Dag, reports: Sequence[Any], plan: PhysicalPlan, *, passes: bool = False, result: Any = None, format: str = "text"
+    logical: Dag,
+    optimized: Dag,
+    reports: Sequence[Any],
+    plan: PhysicalPlan,
+    *,
+    passes: bool = False,
+    result: Any = None,
+    format: str = "text",
+    workers: int | None = None,
 ) -> str:
     """Text, Graphviz dot (the optimized Dag) or JSON (the optimized Dag).
 
     Args:
         reports: a `hpcflow.compiler.policy.PassReport` for each pass.
         result: the `hpcflow.runtime.action_result.ActionResult` of a run, for its figures.
+        workers: of the session that will run it.
     """
     if format == "dot":
         return to_dot(optimized)
@@ -46,11 +56,11 @@ def explain(
     else:
         changed = [r.name for r in reports if r.changed]
         parts.append(f"passes that changed it: {', '.join(changed) or 'none'}")
-    parts += ["optimized", _indent(to_text(optimized)), "stages", _indent(stages_text(plan, result))]
+    parts += ["optimized", _indent(to_text(optimized)), "stages", _indent(stages_text(plan, result, workers))]
     return "\n".join(parts)
 
 
-def stages_text(plan: PhysicalPlan, result: Any = None) -> str:
+def stages_text(plan: PhysicalPlan, result: Any = None, workers: int | None = None) -> str:
     """One line a stage: what it reads, its operators, what it fills; with figures of a run."""
     figures = {} if result is None else {report.stage.id: report for report in result.stages}
     lines = []
@@ -58,6 +68,8 @@ def stages_text(plan: PhysicalPlan, result: Any = None) -> str:
         reads = ", ".join(_leaf_text(leaf, plan) for leaf in stage.leaves())
         writes = ", ".join(_output_text(output, plan) for output in stage.outputs) or "rows stay where they are"
         lines.append(f"S{stage.id}  {stage.label}\n    reads {reads}\n    -> {writes}")
+        if stage.together:
+            lines.append(f"    on all {workers or ''} workers at once".replace("  workers", " workers"))
         if stage.properties.placement is not None:
             lines.append(f"    only on workers {', '.join(map(str, stage.properties.placement))}")
         if stage.id in figures:
@@ -76,6 +88,9 @@ def _leaf_text(leaf: Leaf, plan: PhysicalPlan) -> str:
         return plan.operator(leaf.vertex).describe()
     if isinstance(leaf, DriverLeaf):
         return f"rows of the driver ({plan.operator(leaf.vertex).describe()})"
+    if isinstance(leaf, ShareLeaf):
+        where = "the workers' shares, dealt out unless they lie so" if leaf.moves else "rows of each worker, where they are"
+        return f"{where} ({plan.dag.vertices[leaf.source]})"
     if isinstance(leaf, ExchangeLeaf):
         return f"partitions of {leaf.edge}"
     if isinstance(leaf, BroadcastLeaf):

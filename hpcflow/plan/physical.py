@@ -56,7 +56,22 @@ class BlocksLeaf:
     """The edge that reads them: two branches of a stage may read the same blocks."""
 
 
-Leaf: TypeAlias = SourceLeaf | DriverLeaf | ExchangeLeaf | BroadcastLeaf | BlocksLeaf
+@dataclass(frozen=True)
+class ShareLeaf:
+    """Each worker's rows of one input of a stage that runs on all workers at once."""
+
+    edge: str
+    source: int
+    """Vertex whose rows they are."""
+    blocks: BlocksLeaf
+    """Where they lie before they are dealt out."""
+    moves: bool
+    """Dealt out in even, contiguous shares, by a stage that fills exchange `edge` unless they lie so already; False: they stay in any case."""
+    cache: str | None = None
+    """The cached dataset that they are: what has been dealt out is kept as its blocks."""
+
+
+Leaf: TypeAlias = SourceLeaf | DriverLeaf | ExchangeLeaf | BroadcastLeaf | BlocksLeaf | ShareLeaf
 
 
 @dataclass(frozen=True)
@@ -121,17 +136,10 @@ class Stage:
     label: str
     """Operators from source to root, for people."""
     uses_positions: bool = False
-
-    def vertices(self) -> tuple[int, ...]:
-        """Vertices whose operators the stage evaluates, readers before what they read."""
-        found: list[int] = []
-        stack: list[Node | Leaf] = [self.root]
-        while stack:
-            item = stack.pop()
-            if isinstance(item, Node):
-                found.append(item.vertex)
-                stack.extend(reversed(item.children))
-        return tuple(found)
+    together: bool = False
+    """One task a worker, all at once (bsp)."""
+    in_runs: bool = False
+    """Source tasks go to the workers in contiguous runs, so that blocks lie in worker order: shares are dealt out of them."""
 
     def leaves(self) -> tuple[Leaf, ...]:
         """All leaves, left to right."""
@@ -161,10 +169,6 @@ class PhysicalPlan:
     def operator(self, vertex: int) -> Operator:
         """The operator of a vertex of the Dag."""
         return self.dag.vertices[vertex].operator
-
-    def has_whole_partitions(self, stage: Stage) -> bool:
-        """Whether an operator of `stage` is promised one task for each partition of its inputs."""
-        return any(self.operator(vertex).whole_partitions for vertex in stage.vertices())
 
     def exchange_producer(self, edge: str) -> Stage | None:
         """The stage that inserts into `edge`."""
@@ -197,7 +201,17 @@ class SplitRef:
     split: Any
 
 
-LeafRef: TypeAlias = PartitionRun | BlockRef | SplitRef
+@dataclass(frozen=True)
+class ShareRef:
+    """The worker's share: these blocks of its store, or its partition of the exchange (`partition`)."""
+
+    keys: tuple[tuple[Any, ...], ...] = ()
+    partition: int | None = None
+    keep: tuple[Any, ...] | None = None
+    """Key under which a share of a cached dataset is kept as one block, if it is not one already."""
+
+
+LeafRef: TypeAlias = PartitionRun | BlockRef | SplitRef | ShareRef
 
 
 @dataclass(frozen=True)

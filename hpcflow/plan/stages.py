@@ -5,11 +5,12 @@ after its rows) becomes two stages: one stores, one emits.
 
     scan -> filter ~hash, push~> group_by        stage 0: scan filter | exchange     stage 1: exchange | group_by
     scan ~range~> sort                           stage 0: scan | store + sample      stage 1: blocks | exchange       stage 2: exchange | sort
+    scan ~shares~> bsp                           stage 0: scan | store               stage 1: blocks | exchange       stage 2: shares | bsp
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -31,6 +32,7 @@ from hpcflow.plan.physical import (
     Node,
     Output,
     PhysicalPlan,
+    ShareLeaf,
     SinkOutput,
     SourceLeaf,
     Stage,
@@ -68,15 +70,28 @@ class _Splitter:
                 self._add_stage(vertex)
                 if isinstance(vertex.operator, Sink | Keep) or not outputs:
                     ends[vertex.id] = self.stage_of[vertex.id]
-        return PhysicalPlan(self.dag, tuple(self.stages), self.exchanges, results, ends)
+        return PhysicalPlan(self.dag, tuple(self._in_runs()), self.exchanges, results, ends)
+
+    def _in_runs(self) -> list[Stage]:
+        """The stages, those marked whose rows are dealt out in shares."""
+        dealt = {leaf.blocks.stage for stage in self.stages for leaf in stage.leaves() if isinstance(leaf, ShareLeaf) and leaf.moves}
+        return [replace(stage, in_runs=True) if stage.id in dealt else stage for stage in self.stages]
 
     def _add_stage(self, vertex: Vertex) -> None:
+        edges = self.dag.outputs(vertex.id)
+        if isinstance(vertex.operator, ReadCache):
+            shared = [edge for edge in edges if self._is_share(edge)]  # read where the cache has them, not stored once more
+            for edge in shared:
+                if edge.properties.is_pulled:
+                    self._add_emitting(edge, BlocksLeaf(cache=vertex.operator.key, reader=edge_name(edge)), ())
+            edges = tuple(edge for edge in edges if edge not in shared)
+            if shared and not edges:
+                return
         root, depends, properties, labels, positions = self._tree(vertex)
         outputs: list[Output] = []
         pulls: list[Edge] = []
         id = len(self.stages)
         self.stage_of[vertex.id] = id
-        edges = self.dag.outputs(vertex.id)
         for edge in edges:
             if not edge.properties.pattern.moves_rows:
                 continue
@@ -90,12 +105,21 @@ class _Splitter:
         cache = vertex.operator.key if isinstance(vertex.operator, Cache) else None
         if cache is not None or pulls or any(not edge.properties.pattern.moves_rows for edge in edges):
             outputs.append(StoreOutput(cache, tuple((edge_name(edge), kind) for edge in pulls if (kind := _statistic(edge)) is not None)))
-        self.stages.append(Stage(id, root, tuple(outputs), tuple(sorted(set(depends))), properties, " > ".join(labels), positions))
+        together = any(self.dag.vertices[node.vertex].operator.together for node in _nodes(root))
+        self.stages.append(Stage(id, root, tuple(outputs), tuple(sorted(set(depends))), properties, " > ".join(labels), positions, together))
         for edge in pulls:
-            self._plan_exchange(edge, len(self.stages))
-            leaf = self._blocks_of(vertex, edge_name(edge))
-            label = f"partition by {edge.properties.pattern.value.split()[0]}"
-            self.stages.append(Stage(len(self.stages), leaf, (ExchangeOutput(edge_name(edge)),), (id,), VertexProperties(), label))
+            self._add_emitting(edge, self._blocks_of(vertex, edge_name(edge)), (id,))
+
+    def _add_emitting(self, edge: Edge, leaf: BlocksLeaf, depends: tuple[int, ...]) -> None:
+        """The stage that sends the stored rows of a pulled edge on."""
+        self._plan_exchange(edge, len(self.stages))
+        shares = edge.properties.pattern is Pattern.SHARE
+        label = "deal out shares" if shares else f"partition by {edge.properties.pattern.value.split()[0]}"
+        outputs = (ExchangeOutput(edge_name(edge)),)
+        self.stages.append(Stage(len(self.stages), leaf, outputs, depends, VertexProperties(), label, uses_positions=shares))
+
+    def _is_share(self, edge: Edge) -> bool:
+        return self.dag.vertices[edge.target].operator.together and edge.properties.pattern is not Pattern.BROADCAST
 
     def _blocks_of(self, vertex: Vertex, reader: str) -> BlocksLeaf:
         return BlocksLeaf(stage=self.stage_of[vertex.id], reader=reader)
@@ -139,10 +163,27 @@ class _Splitter:
         if is_fused(self.dag, edge):
             return self._tree(source)
         name = edge_name(edge)
+        if self._is_share(edge):
+            return self._share(edge, source)
         if not edge.properties.pattern.moves_rows:
             return self._blocks_of(source, name), [self.stage_of[source.id]], VertexProperties(), [], False
         leaf: Leaf = BroadcastLeaf(name) if edge.properties.pattern is Pattern.BROADCAST else ExchangeLeaf(name)
         return leaf, [self.exchanges[name].producer], VertexProperties(), [], False
+
+    def _share(self, edge: Edge, source: Vertex) -> tuple[Node | Leaf, list[int], VertexProperties, list[str], bool]:
+        name, operator = edge_name(edge), source.operator
+        moves = edge.properties.is_pulled
+        cache = operator.key if isinstance(operator, Cache | ReadCache) else None
+        blocks = BlocksLeaf(cache=cache, reader=name) if isinstance(operator, ReadCache) else self._blocks_of(source, name)
+        depends = [self.exchanges[name].producer] if moves else [] if blocks.stage is None else [blocks.stage]
+        return ShareLeaf(name, source.id, blocks, moves, cache), depends, VertexProperties(), [], False
+
+
+def _nodes(item: Node | Leaf) -> Iterator[Node]:
+    if isinstance(item, Node):
+        yield item
+        for child in item.children:
+            yield from _nodes(child)
 
 
 def _statistic(edge: Edge) -> Literal["sample", "histogram"] | None:

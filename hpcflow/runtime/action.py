@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any
 from hpcflow.errors import StepTimeoutError, WorkerLostError
 from hpcflow.events import records
 from hpcflow.ir.properties import Persistence
-from hpcflow.plan.physical import BlocksLeaf, ExchangeOutput, PhysicalPlan, Stage, StoreOutput
+from hpcflow.plan.physical import BlocksLeaf, ExchangeOutput, PhysicalPlan, ShareLeaf, Stage, StoreOutput
 from hpcflow.plan.reuse import Bindings
 from hpcflow.runtime import messages as m
 from hpcflow.runtime.action_end import abort_action, commit_sinks, end_action, end_early, extract_tables, keep_caches
 from hpcflow.runtime.action_result import ActionResult, stage_reports
 from hpcflow.runtime.action_state import ActionState, StageRun
+from hpcflow.runtime.bsp_stages import check_steps, lies_in_shares, plan_tasks, reads_blocks, run_together
 from hpcflow.runtime.exchange_opening import close_local, open_exchange, scatter_source
 from hpcflow.runtime.failures import error_of, worker_error
 from hpcflow.runtime.hand_out import deal, hand_out, take_back
 from hpcflow.runtime.plan_bytes import dump_plan
 from hpcflow.runtime.states import StageState
-from hpcflow.runtime.task_making import make_tasks
 from hpcflow.runtime.vitals import heartbeat_interval_s
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class ActionRun(ActionState):
     def __init__(self, master: Master, id: int, plan: PhysicalPlan, name: str, bindings: Bindings) -> None:
         super().__init__(master, id, plan, name, bindings)
         self._activity: dict[int, int] = {}
+        self._still: dict[int, tuple[int, float] | None] = {}
 
     def run(self) -> ActionResult:
         """Run to the end; see the module's invariant."""
@@ -86,6 +87,8 @@ class ActionRun(ActionState):
                 if self._activity.get(message.rank) != message.activity:
                     self._activity[message.rank] = message.activity
                     since = time.monotonic()
+                self._still[message.rank] = message.still
+                check_steps(self, self._still)
             elif isinstance(message, BaseException):
                 raise message
             elif message is not None:
@@ -120,7 +123,11 @@ class ActionRun(ActionState):
         elif isinstance(message, m.TasksReturned):
             take_back(self, message)
         elif isinstance(message, m.TaskFailed):
-            raise self._task_error(message)
+            error = self._task_error(message)
+            if message.ends_rank:
+                what = f"user MPI code has failed on rank {message.rank} on {message.host}, which ends the ranks: {message.message}"
+                self.master.lose(WorkerLostError(what))
+            raise error
         elif isinstance(message, m.WorkerFailed):
             raise worker_error(message)
         elif isinstance(message, m.TaskStalled):
@@ -140,9 +147,7 @@ class ActionRun(ActionState):
                 if run.state is StageState.RUNNING and len(run.results) == len(run.tasks):
                     self._drain(run)
                     changed = True
-                if run.state is StageState.DRAINING and all(
-                    self.exchanges[o.edge].complete for o in run.stage.outputs if isinstance(o, ExchangeOutput)
-                ):
+                if run.state is StageState.DRAINING and all(self.exchanges[edge].complete for edge in self.filled(run.stage)):
                     run.move(StageState.DONE)
                     changed = True
         hand_out(self)
@@ -152,7 +157,11 @@ class ActionRun(ActionState):
     # -- stages --------------------------------------------------------------------------------------------------------------------------------------
 
     def _inputs_complete(self, stage: Stage) -> bool:
+        if stage.together and any(self.stages[id].state is not StageState.DONE for id in stage.depends):
+            return False
         for leaf in stage.leaves():
+            if isinstance(leaf, ShareLeaf):
+                continue  # its rows are stored or dealt out: a stage that this one depends on has ended
             if isinstance(leaf, BlocksLeaf) and leaf.stage is not None and self.stages[leaf.stage].state is not StageState.DONE:
                 return False
             edge = getattr(leaf, "edge", None)
@@ -163,16 +172,19 @@ class ActionRun(ActionState):
     def _start(self, run: StageRun) -> None:
         run.move(StageState.RUNNING)
         run.started = time.monotonic()
-        run.tasks = make_tasks(self.plan, run.stage, self.known(run.stage))
+        run.tasks = plan_tasks(self, run)
         for output in run.stage.outputs:
-            if isinstance(output, ExchangeOutput):
+            if isinstance(output, ExchangeOutput) and not lies_in_shares(self, output.edge):
                 open_exchange(self, self.plan.exchanges[output.edge], run.stage)
         self.emit(
             records.StageStarted(
                 action=self.id, stage=f"S{run.stage.id}", name=run.stage.label, number=run.stage.id + 1, stages=len(self.stages), tasks=len(run.tasks)
             )
         )
-        deal(self, run)
+        if run.stage.together:
+            run_together(self, run)
+        else:
+            deal(self, run)
 
     def _drain(self, run: StageRun) -> None:
         run.ended = time.monotonic()
@@ -187,7 +199,7 @@ class ActionRun(ActionState):
                 bytes_out=sum(r.size_bytes for r in results),
             )
         )
-        exchanges = [o.edge for o in run.stage.outputs if isinstance(o, ExchangeOutput)]
+        exchanges = self.filled(run.stage)
         for edge in () if run.last_given else exchanges:
             self.mail.to_all(m.FinishInserts(self.id, edge))
         self._release_inputs(run.stage)
@@ -201,6 +213,7 @@ class ActionRun(ActionState):
                 large = sum(size for _, size in self.exchanges[edge].sizes().values()) > LARGE_BYTES
                 self.mail.to_all(m.CloseExchange(self.id, edge), urgent=large)
                 close_local(self, edge)
+            leaf = leaf.blocks if isinstance(leaf, ShareLeaf) else leaf
             if isinstance(leaf, BlocksLeaf) and leaf.stage is not None and self._may_drop(leaf):
                 self.mail.to_all(m.DropBlocks(("action", self.id, leaf.stage)))
 
@@ -208,9 +221,11 @@ class ActionRun(ActionState):
         producer = self.stages[leaf.stage].stage  # type: ignore[index]
         if any(isinstance(o, StoreOutput) and o.cache is not None for o in producer.outputs):
             return False
-        readers = [
-            run for run in self.stages.values() if any(isinstance(other, BlocksLeaf) and other.stage == leaf.stage for other in run.stage.leaves())
-        ]
+
+        def reads(other: object) -> bool:
+            return (isinstance(other, BlocksLeaf) and other.stage == leaf.stage) or reads_blocks(self, other, leaf.stage)
+
+        readers = [run for run in self.stages.values() if any(reads(other) for other in run.stage.leaves())]
         vertex = getattr(producer.root, "vertex", None)
         kept = vertex is not None and any(e.properties.persistence is Persistence.KEEP for e in self.plan.dag.outputs(vertex))
         return not kept and all(len(run.results) == len(run.tasks) and run.state is not StageState.WAITING for run in readers)
@@ -219,8 +234,10 @@ class ActionRun(ActionState):
 
     def _tasks_done(self, message: m.TasksDone) -> None:
         for result in message.results:
-            self.stages[result.stage].results[result.index] = result
-            self.queued[message.rank] -= 1
+            run = self.stages[result.stage]
+            run.results[result.index] = result
+            if not run.stage.together:
+                self.queued[message.rank] -= 1
             self.emit(
                 records.TaskFinished(
                     rank=message.rank,

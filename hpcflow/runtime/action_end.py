@@ -15,6 +15,7 @@ from hpcflow.ir.operators.sink import Sink
 from hpcflow.plan.physical import SinkOutput, StoreOutput
 from hpcflow.runtime import messages as m
 from hpcflow.runtime.action_state import ActionState
+from hpcflow.runtime.bsp_stages import keep_shares, kept_prefix, share_leaves
 from hpcflow.runtime.exchange_opening import close_local
 from hpcflow.runtime.states import StageState
 
@@ -53,6 +54,7 @@ def keep_caches(state: ActionState) -> None:
         for output in run.stage.outputs:
             if isinstance(output, StoreOutput) and output.cache is not None:
                 state.master.caches[state.bindings.cache(output.cache)] = state.stored(run)
+    keep_shares(state)
 
 
 def end_early(state: ActionState) -> None:
@@ -78,6 +80,9 @@ def abort_action(state: ActionState, error: BaseException) -> None:
             end_action(state, _patience_s(error))
             for key in _filled_caches(state):
                 state.master.broadcast(m.DropBlocks(("cache", key)))
+            for leaf in share_leaves(state):
+                if leaf.cache is not None:
+                    state.master.broadcast(m.DropBlocks(kept_prefix(state, leaf)))
     except BaseException as second:  # a second Ctrl-C, a worker that does not answer
         if state.master.lost is None:
             state.master.lose(second if isinstance(second, WorkerLostError) else WorkerLostError(f"the end of action {state.id} was interrupted"))

@@ -15,10 +15,11 @@ from hpcflow.errors import HpcflowError
 from hpcflow.events import records
 from hpcflow.ir.operators.from_memory import FromMemory
 from hpcflow.ir.operators.source import Source, Split, SplitHint
-from hpcflow.plan.physical import BlocksLeaf, ExchangePlan, PhysicalPlan, Stage, TaskSpec
+from hpcflow.plan.physical import BlocksLeaf, ExchangeOutput, ExchangePlan, PhysicalPlan, Stage, TaskSpec
 from hpcflow.plan.reuse import Bindings
 from hpcflow.runtime import messages as m
 from hpcflow.runtime.mail import Mail
+from hpcflow.runtime.shares import Layout
 from hpcflow.runtime.states import StageState, check_transition
 from hpcflow.runtime.task_making import KnownInputs, PlannedTask, StoredBlock
 from hpcflow.shuffle.exchange import Exchange, ExchangeSpec
@@ -44,6 +45,8 @@ class StageRun:
     stealing_from: set[int] = field(default_factory=set)
     started: float = 0.0
     ended: float = 0.0
+    step: int = 0
+    """Number of a stage that runs on all workers at once."""
 
     def move(self, state: StageState) -> None:
         """Change state along a drawn arrow."""
@@ -87,6 +90,8 @@ class ActionState:
         self.exchanges: dict[str, ExchangeRun] = {}
         self.queued = dict.fromkeys(master.worker_ranks, 0)
         """Rank -> tasks it has been given and not finished, over all stages."""
+        self.layouts: dict[str, Layout] = {}
+        """Edge into a bsp step -> where its rows lie, and whether they are dealt out."""
         self._splits: dict[int, tuple[Split, ...]] = {}
         self.ended: dict[int, m.ActionEnded] = {}
         """Rank -> its word that it has let go."""
@@ -111,6 +116,10 @@ class ActionState:
                 f"stage {run.stage.id} ({run.stage.label}) may run on workers {placement}, and there are only {len(ranks)}; change the placement"
             )
         return allowed
+
+    def filled(self, stage: Stage) -> list[str]:
+        """The exchanges that the stage inserts into: none where shares lie already where they belong."""
+        return [o.edge for o in stage.outputs if isinstance(o, ExchangeOutput) and o.edge in self.exchanges]
 
     def known(self, stage: Stage) -> KnownInputs:
         """What `make_tasks` is told."""

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NoReturn, TextIO, cast
 
+from hpcflow.bsp.communicators import Communicators, MpiCommunicators, ThreadCommunicators
 from hpcflow.comm.base import Comm
 from hpcflow.comm.engine import Engine
 from hpcflow.comm.in_process import open_group
@@ -102,8 +103,9 @@ def start_in_process(config: SessionConfig, events: EventLog) -> Cluster:
     services = [ExchangeService(engine, pool, store) for engine, store in zip(engines, stores, strict=True)]
     master = Master(engines[0], services[0], pool, tuple(range(1, workers + 1)), config, events)
     threads = []
+    communicators = ThreadCommunicators(workers)
     for number in range(workers):
-        worker = Worker(engines[number + 1], services[number + 1], stores[number + 1], 0, number, config, queue.SimpleQueue())
+        worker = Worker(engines[number + 1], services[number + 1], stores[number + 1], 0, number, config, queue.SimpleQueue(), communicators)
         threads.append(threading.Thread(target=worker.serve, name=f"hpcflow-worker-{number}", daemon=True))
         threads[-1].start()
 
@@ -284,7 +286,7 @@ def start_on_engine(
         engine.send(rank, TO_WORKER, start)
     own: threading.Thread | None = None
     if shared:
-        worker = Worker(engine, service, store, 0, 0, config, queue.SimpleQueue())
+        worker = Worker(engine, service, store, 0, 0, config, queue.SimpleQueue(), user_communicators(engine, config))
         own = threading.Thread(target=worker.serve, name="hpcflow-worker-0", daemon=True)
         own.start()
 
@@ -302,6 +304,14 @@ def start_on_engine(
         cluster.close()
         raise
     return cluster
+
+
+def user_communicators(engine: Engine, config: SessionConfig) -> Communicators:
+    """What bsp functions of a rank of MPI speak through: a communicator of exactly the workers."""
+    from hpcflow.comm.mpi import MpiComm, import_mpi
+
+    assert isinstance(engine.comm, MpiComm)
+    return MpiCommunicators(engine.comm.user_communicator(with_rank_0=config.master == "shared"), import_mpi())
 
 
 def serve_process(process: Process) -> NoReturn:
@@ -343,6 +353,7 @@ def serve_sessions(engine: Engine, pool: ArenaPool, watch_driver: bool = False) 
             service = ExchangeService(engine, pool, store)
             number = engine.rank if message.config.master == "shared" else engine.rank - 1
             try:
-                Worker(engine, service, store, 0, number, message.config, inbox, subscribe=False).serve()
+                communicators = user_communicators(engine, message.config)
+                Worker(engine, service, store, 0, number, message.config, inbox, communicators, subscribe=False).serve()
             finally:
                 store.close()

@@ -30,7 +30,7 @@ def open_exchange(state: ActionState, plan: ExchangePlan, producer: Stage | None
     """
     ranks = state.master.worker_ranks
     properties = plan.properties
-    count = partitions or plan.partitions
+    count = len(ranks) if properties.pattern is Pattern.SHARE else partitions or plan.partitions
     owners, splitters = _owners(state, plan, producer, count)
     spec = ExchangeSpec(
         step=state.mail.number_step(),
@@ -62,15 +62,17 @@ def open_exchange(state: ActionState, plan: ExchangePlan, producer: Stage | None
 
 
 def _owners(state: ActionState, plan: ExchangePlan, producer: Stage | None, count: int) -> tuple[tuple[int, ...], Any]:
-    """(rank of each partition, where a range is cut: None for other patterns), from the statistics of stored rows where there are any."""
+    """(rank of each partition, where a range or the rows are cut), from the statistics of stored rows where there are any."""
     ranks = state.master.worker_ranks
     allowed = _readers_ranks(state, plan.edge)
     properties = plan.properties
-    splitters = None
+    splitters: Any = None
     if plan.to_driver:
         owners: tuple[int, ...] = (state.master.engine.rank,)
     elif properties.pattern is Pattern.BROADCAST:
         owners = ranks
+    elif properties.pattern is Pattern.SHARE:
+        owners, splitters = ranks, state.layouts[plan.edge].bounds
     elif properties.pattern is Pattern.GATHER:
         owners = (allowed[len(state.exchanges) % len(allowed)],)
     else:

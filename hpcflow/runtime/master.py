@@ -53,6 +53,9 @@ class Master:
         """Held while a step is numbered and its opening is sent, so that all workers see steps in one order."""
         self._running: dict[int, ActionRun] = {}
         self._arrivals: queue.SimpleQueue[Hello] = queue.SimpleQueue()
+        self._replaced: list[tuple[set[int], list[tuple[Any, ...]]]] = []
+        """Blocks that a cached dataset no longer has, and the actions that may still read them."""
+        self._caches_lock = threading.Lock()
         self.lost: WorkerLostError | None = None
         """Why no more actions can run."""
         engine.subscribe(TO_MASTER, self._receive)
@@ -88,6 +91,7 @@ class Master:
             return action.run()
         finally:
             del self._running[action.id]
+            self._drop_replaced(action.id)
             if not self._running:
                 self.engine.set_active(False)
 
@@ -107,8 +111,31 @@ class Master:
 
     def unpersist(self, key: str) -> None:
         """Free a cached dataset."""
-        if self.caches.pop(key, None) is not None:
-            self.broadcast(DropBlocks(("cache", key)))
+        with self._caches_lock:
+            blocks = self.caches.pop(key, None)
+        for prefix in {("cache", key), *(block.key[:2] for block in blocks)} if blocks is not None else ():
+            self.broadcast(DropBlocks(prefix))
+
+    def replace_cache(self, key: str, before: tuple[StoredBlock, ...], after: tuple[StoredBlock, ...], action: int) -> None:
+        """The same rows of a cached dataset in other blocks; the old ones are dropped when no action that may read them runs any more. Where the
+        dataset has changed meanwhile (unpersisted, or replaced by another action) it is the new ones that are dropped."""
+        with self._caches_lock:
+            current = self.caches.get(key) == before
+            if current:
+                self.caches[key] = after
+            mine, others = ({b.key for b in blocks} for blocks in ((before, after) if current else (after, before)))
+            self._replaced.append((set(self._running) - {action} if current else set(), list(mine - others)))
+        self._drop_replaced(action)
+
+    def _drop_replaced(self, ended: int) -> None:
+        with self._caches_lock:
+            for readers, _ in self._replaced:
+                readers.discard(ended)
+            free = [keys for readers, keys in self._replaced if not readers]
+            self._replaced = [pair for pair in self._replaced if pair[0]]
+        if self.lost is None and self.engine.error is None:
+            for key in (key for keys in free for key in keys):
+                self.broadcast(DropBlocks(key))
 
     def lose(self, error: WorkerLostError) -> bool:
         """Tell every action that a worker is gone (any thread); returns whether one was running."""

@@ -60,7 +60,7 @@ class OpenExchange:
     edge: str
     spec: ExchangeSpec
     splitters: Any = None
-    """Range shuffle: (splitters DataFrame, their positions)."""
+    """Range shuffle: (splitters DataFrame, their positions). Shares: positions of their first rows, see `runtime.shares.Layout.bounds`."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,15 @@ class RunTasks:
     tasks: tuple[TaskSpec, ...]
     last: bool = False
     """No more tasks of the stage come to this worker: it finishes its inserts by itself when those it has are done."""
+
+
+@dataclass(frozen=True)
+class RunStep:
+    """Run this worker's task of a stage that runs on all workers at once, as step `step`: one after the other, in the order of these messages."""
+
+    action: int
+    step: int
+    task: TaskSpec
 
 
 @dataclass(frozen=True)
@@ -179,6 +188,8 @@ class TaskResult:
     """Edge of a hash shuffle -> bytes of each of its partitions in the stored block."""
     sink_parts: tuple[Any, ...] = ()
     peak_memory_bytes: int = 0
+    kept: dict[str, tuple[tuple[Any, ...], int, int]] = field(default_factory=dict)
+    """Edge into a bsp step -> (key, rows, bytes) of the share of a cached dataset that is now one block of this worker."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +214,8 @@ class TaskFailed:
     message: str
     remote_traceback: str
     error: bytes | None = None
+    ends_rank: bool = False
+    """It was user MPI code, which other ranks may wait for: this process ends after the message."""
 
 
 @dataclass(frozen=True)
@@ -235,6 +248,8 @@ class Heartbeat:
 
     rank: int
     activity: int
+    still: tuple[int, float] | None = None
+    """The bsp step that runs, and for how many seconds its thread has stood at one place of the program."""
 
 
 @dataclass(frozen=True)

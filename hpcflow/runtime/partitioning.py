@@ -12,13 +12,14 @@ from hpcflow.shuffle.partitioners import (
     Partitioner,
     RangePartitioner,
     RoundRobinPartitioner,
+    SharePartitioner,
     SinglePartitioner,
     UserPartitioner,
 )
 
 
 def make_partitioner(properties: EdgeProperties, partitions: int, splitters: Any = None) -> Partitioner:
-    """The partitioner of one edge."""
+    """The partitioner of one edge. splitters: of a range shuffle, or the bounds of shares."""
     if properties.pattern is Pattern.HASH_SHUFFLE:
         return HashPartitioner(properties.keys, partitions)
     if properties.pattern is Pattern.RANGE_SHUFFLE:
@@ -28,6 +29,8 @@ def make_partitioner(properties: EdgeProperties, partitions: int, splitters: Any
         return RangePartitioner(
             [k.expression for k in order], *splitters, descending=[k.descending for k in order], nulls_last=[k.nulls_last for k in order]
         )
+    if properties.pattern is Pattern.SHARE:
+        return SharePartitioner(splitters)
     if properties.pattern is Pattern.ROUND_ROBIN:
         return RoundRobinPartitioner(partitions)
     if properties.pattern is Pattern.USER_SHUFFLE:

@@ -23,6 +23,7 @@ from hpcflow.plan.physical import (
     Node,
     PartitionRun,
     PhysicalPlan,
+    ShareLeaf,
     SourceLeaf,
     SplitRef,
     Stage,
@@ -73,9 +74,7 @@ _Reads = list[tuple[dict[Leaf, LeafRef], int | None, int]]  # (what is read, bou
 
 def make_tasks(plan: PhysicalPlan, stage: Stage, known: KnownInputs) -> list[PlannedTask]:
     """All tasks of `stage`, in the order of its rows."""
-    reads = _reads(plan, stage.root, known) or []
-    if not plan.has_whole_partitions(stage):
-        reads = _coalesced(reads, known)
+    reads = _coalesced(_reads(plan, stage.root, known) or [], known)
     tasks = [PlannedTask(TaskSpec(stage.id, index, tuple(refs.items())), rank) for index, (refs, rank, _) in enumerate(reads)]
     return _with_positions(tasks, stage, known) if stage.uses_positions else tasks
 
@@ -91,6 +90,7 @@ def _reads(plan: PhysicalPlan, item: Node | Leaf, known: KnownInputs) -> _Reads 
     if isinstance(item, ExchangeLeaf | DriverLeaf):
         sizes = known.sizes[item.edge]
         return [({item: PartitionRun(p, p + 1)}, rank, sizes.get(p, (0, 0))[1]) for p, rank in enumerate(known.owners[item.edge])]
+    assert not isinstance(item, ShareLeaf)  # of stages that run on all workers at once: see `runtime.shares`
     below = [reads for child in item.children if (reads := _reads(plan, child, known)) is not None]
     if not below:
         return None

@@ -24,8 +24,10 @@ import cloudpickle
 import numpy as np
 import polars as pl
 
+from hpcflow.bsp.communicators import Communicators
+from hpcflow.bsp.step import Step, UserThread
 from hpcflow.comm.engine import Engine
-from hpcflow.comm.watchdog import all_stacks, where, write_report
+from hpcflow.comm.watchdog import EXIT_FAILURE, all_stacks, end_process, where, write_report
 from hpcflow.config import SessionConfig
 from hpcflow.errors import ActionCancelledError, HpcflowError, SpillError, WorkerLostError
 from hpcflow.ir.operators.base import TaskInfo
@@ -43,6 +45,8 @@ from hpcflow.plan.physical import (
     LeafRef,
     PartitionRun,
     PhysicalPlan,
+    ShareLeaf,
+    ShareRef,
     SinkOutput,
     SourceLeaf,
     SplitRef,
@@ -52,6 +56,7 @@ from hpcflow.plan.physical import (
 )
 from hpcflow.runtime import messages as m
 from hpcflow.runtime.block_store import BlockStore
+from hpcflow.runtime.contexts import Contexts
 from hpcflow.runtime.endings import process_namespace
 from hpcflow.runtime.failures import first_line, pack_error, task_failed
 from hpcflow.runtime.oversize import Keep, Pieces, check_piece, cut_into_pieces, target_bytes
@@ -60,12 +65,14 @@ from hpcflow.runtime.tasks import OperatorTrace, evaluate
 from hpcflow.runtime.vitals import Vitals
 from hpcflow.shuffle.exchange import Exchange, ExchangeService, ExchangeStats
 from hpcflow.shuffle.key_tables import sort_key_table
-from hpcflow.shuffle.partitioners import TASK_POSITION_BITS, Partitioner, sample_keys
+from hpcflow.shuffle.partitioners import TASK_POSITION_BITS, Partitioner, SharePartitioner, sample_keys
 
 RESULTS_WAIT_S = 0.005
 """Results of tasks that end within this time of each other travel in one message."""
 _LOOK_AT_RESULTS = m.Several(())
 """To oneself: results wait to be sent."""
+RANK_ENDS_AFTER_S = 2.0
+"""From the failure of user MPI code to the end of its rank: for the driver to raise the error, and to end the job itself."""
 SAMPLE_ROWS = 2048
 """Sort keys that one task samples for the splitters."""
 
@@ -92,6 +99,8 @@ class WorkerAction:
     cancelled: str | None = None
     broadcasts: dict[str, pl.DataFrame] = field(default_factory=dict)
     done: list[m.TaskResult] = field(default_factory=list)
+    bsp_steps: list[Step] = field(default_factory=list)
+    """Submitted and not ended."""
 
 
 class Worker:
@@ -106,6 +115,7 @@ class Worker:
         number: int,
         config: SessionConfig,
         inbox: queue.SimpleQueue[Any],
+        communicators: Communicators,
         subscribe: bool = True,
     ) -> None:
         self.engine = engine
@@ -129,6 +139,9 @@ class Worker:
         self._results_due: deque[tuple[float, WorkerAction]] = deque()
         """Results of short tasks, with the time at which they are to be sent."""
         self._polars = threading.Semaphore(1)
+        self._communicators = communicators
+        self._contexts = Contexts(engine, exchanges, store, number, config, lambda event: self._send(m.WorkerEvent(self.engine.rank, event)))
+        self._user = UserThread(f"hpcflow-bsp-{number}")
         self._threads = [threading.Thread(target=self._run_tasks, name=f"hpcflow-task-{i}", daemon=True) for i in range(self.slots)]
         store.emit = lambda event: self._send(m.WorkerEvent(self.engine.rank, event))
         store.on_failure = self._spill_failed
@@ -164,6 +177,8 @@ class Worker:
                 self._ready.notify_all()
             for thread in self._threads:
                 thread.join(timeout=10.0)
+            self._user.stop(timeout_s=10.0)
+            self._contexts.close()
 
     # -- messages -----------------------------------------------------------------------------------------------------------------------------------
 
@@ -179,7 +194,7 @@ class Worker:
         self._send(m.WorkerFailed(action, self.engine.rank, self.host, first_line(error), text, pack_error(error)))
 
     def _heartbeat(self, activity: int) -> None:
-        self._send(m.Heartbeat(self.engine.rank, activity))
+        self._send(m.Heartbeat(self.engine.rank, activity, self._user.still()))
 
     def _stalled(self, name: str, stacks: str) -> None:
         action, stage, task = (int(word) for word in name.split()[1::2])
@@ -205,6 +220,8 @@ class Worker:
             self._open(message)
         elif isinstance(message, m.RunTasks):
             self._take_tasks(self._actions[message.action], message)
+        elif isinstance(message, m.RunStep):
+            self._submit_step(message)
         elif isinstance(message, m.GiveBackTasks):
             self._give_back(message)
         elif isinstance(message, m.FinishInserts):
@@ -212,9 +229,7 @@ class Worker:
             if exchange is not None:
                 exchange.finish()
         elif isinstance(message, m.CloseExchange):
-            ended = message.action not in self._actions  # told together with its last tasks, and nothing of it is left
-            if not ended:
-                self._close(self._actions[message.action], message.edge)
+            self._close(self._actions[message.action], message.edge)
         elif isinstance(message, m.DropBlocks):
             self.store.remove_prefix(message.prefix)
         elif isinstance(message, m.AbortAction | m.EndAction):
@@ -270,7 +285,9 @@ class Worker:
         outputs = action.stages[stage].outputs if done else ()
         for output in outputs:
             if isinstance(output, ExchangeOutput):
-                action.exchanges[output.edge].finish()
+                exchange = action.exchanges.get(output.edge)
+                if exchange is not None:  # else shares lie where they belong, and none was opened
+                    exchange.finish()
 
     def _give_back(self, message: m.GiveBackTasks) -> None:
         action = self._actions[message.action]
@@ -288,7 +305,8 @@ class Worker:
     def _close(self, action: WorkerAction, edge: str) -> None:
         exchange = action.exchanges.pop(edge, None)
         action.broadcasts.pop(edge, None)
-        if exchange is not None:
+        shared_with_driver = self.engine.rank == self.master_rank and action.plan.exchanges[edge].to_driver
+        if exchange is not None and not shared_with_driver:  # the driver still reads it, and closes it
             exchange.close()
 
     def _end(self, message: m.AbortAction | m.EndAction) -> None:
@@ -304,9 +322,18 @@ class Worker:
             self._send(m.ActionEnded(message.action, self.engine.rank))
             return
         if action.cancelled is not None:
-            for step in action.steps.values():
-                self.exchanges.abort(step, action.cancelled)
+            for edge, number in action.steps.items():
+                if not self._feeds_step(action, edge):
+                    self.exchanges.abort(number, action.cancelled)
+            for step in list(action.bsp_steps):
+                self._communicators.abort(step.number, ActionCancelledError(action.cancelled))
+                if not self._communicators.ends_ranks:
+                    step.cancel(action.cancelled)
         self._let_go(action)
+
+    def _feeds_step(self, action: WorkerAction, edge: str) -> bool:
+        """Whether a bsp step still has to read it: other ranks may be inside the step, so it is run here too."""
+        return any(getattr(leaf, "edge", None) == edge for stage in action.stages.values() if stage.together for leaf in stage.leaves())
 
     def _let_go(self, action: WorkerAction) -> None:
         with self._lock:
@@ -393,7 +420,51 @@ class Worker:
             self._send(*self._results_of(self._results_due.popleft()[1]))
         return 1.0
 
-    def _evaluate(self, action: WorkerAction, stage: Stage, task: TaskSpec, trace: OperatorTrace) -> m.TaskResult:
+    # -- bsp steps ----------------------------------------------------------------------------------------------------------------------------------
+
+    def _submit_step(self, message: m.RunStep) -> None:
+        action = self._actions[message.action]
+        step = Step(message.step, lambda step: self._contexts.of(step, *self._communicators.open(step.number, self.number)), self.exchanges)
+        with self._lock:
+            action.running += 1
+            action.bsp_steps.append(step)
+            action.left[message.task.stage] = 1
+            action.last_given.add(message.task.stage)
+        self._user.submit(message.step, lambda: self._run_step(action, message.task, step))
+
+    def _run_step(self, action: WorkerAction, task: TaskSpec, step: Step) -> None:
+        trace = OperatorTrace()
+        try:
+            result = self._evaluate(action, action.stages[task.stage], task, trace, step)
+            with self._lock:
+                action.left[task.stage] = 0
+            self._finish_inserts(action, task.stage)
+            self._send(m.TasksDone(action.id, self.engine.rank, (result,)))
+        except BaseException as error:
+            self._step_failed(action, task, step, trace, error)
+        finally:
+            self._communicators.close(step.number, self.number)
+            with self._ready:
+                action.running -= 1
+                action.bsp_steps.remove(step)
+            if action.ending:
+                self._let_go(action)
+
+    def _step_failed(self, action: WorkerAction, task: TaskSpec, step: Step, trace: OperatorTrace, error: BaseException) -> None:
+        """Tell the master; other ranks may wait for this one in a collective unless the function had returned."""
+        echo = self._communicators.is_echo(step.number, error) or isinstance(error, ActionCancelledError)
+        ends_rank = self._communicators.ends_ranks and not step.left
+        if action.cancelled is None and not echo:
+            failed = task_failed(action.id, self.engine.rank, self.host, action.plan, task, trace, error)
+            self._send(dataclasses.replace(failed, ends_rank=ends_rank))
+        self._communicators.abort(step.number, error, self.number)
+        if ends_rank:
+            text = "".join(traceback.format_exception(error))
+            write_report(f"hpcflow: user MPI code has failed on rank {self.engine.rank} on {where()}; this rank ends, and the others with it\n{text}")
+            time.sleep(RANK_ENDS_AFTER_S)
+            end_process(EXIT_FAILURE)
+
+    def _evaluate(self, action: WorkerAction, stage: Stage, task: TaskSpec, trace: OperatorTrace, step: Step | None = None) -> m.TaskResult:
         started = time.monotonic()
         reservation = stage.properties.memory_bytes or 0
         self.store.budget.reserve("tasks", reservation)
@@ -402,8 +473,11 @@ class Worker:
             cleanup.callback(self.store.budget.release, "tasks", reservation)
             peak = cleanup.enter_context(self.store.budget.watch_peak())
             target = self.config.target_partition_bytes or target_bytes(self.store.budget.limit_bytes, self.slots)
-            pieces = cut_into_pieces(action.plan, stage, task, action.exchanges, target)
-            if pieces is None:
+            pieces = cut_into_pieces(action.plan, stage, task, action.exchanges, target) if step is None else None
+            kept: dict[str, tuple[tuple[Any, ...], int, int]] = {}
+            if step is not None:
+                result = self._output(action, stage, task, self._compute_step(action, stage, task, trace, step, kept), trace)
+            elif pieces is None:
                 df = self._compute(action, stage, task, trace, None, 0)
                 self._release_inputs(action, task)
                 result = self._output(action, stage, task, df, trace)
@@ -416,6 +490,7 @@ class Worker:
             result.pop("size_bytes"),
             time.monotonic() - started,
             peak_memory_bytes=peak.bytes,
+            kept=kept,
             **result,
         )
 
@@ -426,6 +501,40 @@ class Worker:
         with self._polars:
             df = evaluate(action.plan, stage, task, info, lambda leaf, ref: self._read(action, leaf, ref, keep), trace).collect()
         trace.built = []
+        return df
+
+    def _compute_step(
+        self,
+        action: WorkerAction,
+        stage: Stage,
+        task: TaskSpec,
+        trace: OperatorTrace,
+        step: Step,
+        kept: dict[str, tuple[tuple[Any, ...], int, int]],
+    ) -> pl.DataFrame:
+        """The user's function may wait for other workers: no task has to wait for it, so the Polars pool is not held."""
+        info = TaskInfo(task.index, rank=self.engine.rank, worker=self.number, step=step)
+
+        def read(leaf: Leaf, ref: LeafRef | None) -> pl.LazyFrame:
+            if isinstance(leaf, ShareLeaf) and isinstance(ref, ShareRef):
+                return self._read_share(action, leaf, ref, kept).lazy()
+            return self._read(action, leaf, ref, None)
+
+        df = evaluate(action.plan, stage, task, info, read, trace).collect()
+        trace.built = []
+        return df
+
+    def _read_share(self, action: WorkerAction, leaf: ShareLeaf, ref: ShareRef, kept: dict[str, tuple[tuple[Any, ...], int, int]]) -> pl.DataFrame:
+        """This worker's rows of one input; those of a cached dataset are kept as one block from then on, so that the next step finds them ready."""
+        if ref.partition is not None:
+            df = action.exchanges[leaf.edge].extract([ref.partition])
+        else:
+            tables = [self.store.get_table(key) for key in ref.keys]
+            df = pl.concat(tables) if tables else pl.DataFrame(schema=action.plan.dag.vertices[leaf.source].schema)
+        if ref.keep is not None and (ref.partition is not None or len(ref.keys) > 1 or df.n_chunks() > 1):
+            df = df.rechunk()
+            self.store.put_table(ref.keep, df, "cache")
+            kept[leaf.edge] = (ref.keep, df.height, int(df.estimated_size()))
         return df
 
     def _evaluate_pieces(self, action: WorkerAction, stage: Stage, task: TaskSpec, trace: OperatorTrace, pieces: Pieces) -> dict[str, Any]:
@@ -500,7 +609,8 @@ class Worker:
         if partitioner is None:
             exchange.insert_broadcast(df, task=task.index, attempt=task.attempt)
         elif df.height:
-            ids = partitioner.partition_ids(df, task.index << TASK_POSITION_BITS)
+            counted = isinstance(partitioner, SharePartitioner) and task.position_start is not None
+            ids = partitioner.partition_ids(df, task.position_start if counted else task.index << TASK_POSITION_BITS)  # type: ignore[arg-type]
             exchange.insert(df, ids, task=task.index, attempt=task.attempt)
 
     def _store(self, action: WorkerAction, stage: Stage, task: TaskSpec, output: StoreOutput, df: pl.DataFrame) -> dict[str, Any]:

@@ -164,7 +164,8 @@ class ExchangeService:
         self.rank = engine.rank
         self.call = engine.call
         self._engine = engine
-        self._pool = pool
+        self.pool = pool
+        """Arenas that frames are packed into."""
         self._store = store
         self._on_progress = on_progress
         self._inboxes: dict[int, Inbox] = {}  # dict operations are atomic; an Inbox is filled by the engine thread alone
@@ -183,7 +184,7 @@ class ExchangeService:
         if spec.step in self._retired:
             raise ActionCancelledError(self._retired[spec.step])
         inbox = self._inboxes.setdefault(spec.step, Inbox(spec.step, self.rank, self._store))
-        exchange = Exchange(self, spec, inbox, Outbox(spec, self._engine, self._pool))
+        exchange = Exchange(self, spec, inbox, Outbox(spec, self._engine, self.pool))
         if self._open.setdefault(spec.step, exchange) is not exchange:
             raise HpcflowError(f"step {spec.step} is open on rank {self.rank} already: every exchange has a step number of its own")
         self.call(lambda: inbox.attach(spec))

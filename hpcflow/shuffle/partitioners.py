@@ -27,6 +27,7 @@ __all__ = [
     "Partitioner",
     "RangePartitioner",
     "RoundRobinPartitioner",
+    "SharePartitioner",
     "SinglePartitioner",
     "UserPartitioner",
     "choose_splitters",
@@ -98,6 +99,19 @@ class RoundRobinPartitioner:
         first = (position_start + (position_start >> TASK_POSITION_BITS)) % self.partitions
         cycle = (np.arange(self.partitions, dtype=np.uint32) + np.uint32(first)) % np.uint32(self.partitions)
         return np.resize(cycle, df.height)
+
+
+class SharePartitioner:
+    """Contiguous runs of rows: partition i has the rows at positions from bounds[i - 1] on, below bounds[i]. Positions count rows, without gaps."""
+
+    def __init__(self, bounds: Sequence[int]) -> None:
+        self.bounds = np.array(bounds, dtype=np.int64)
+        self.partitions = len(bounds) + 1
+
+    def partition_ids(self, df: pl.DataFrame, position_start: int) -> Ids:
+        cuts = np.clip(self.bounds - position_start, 0, df.height)
+        sizes = np.diff(cuts, prepend=0, append=df.height)
+        return np.repeat(np.arange(self.partitions, dtype=np.uint32), sizes)
 
 
 class SinglePartitioner:

@@ -83,7 +83,7 @@ def run_local(job: Job[T], workers: int, timeout_s: float = 60.0, allocate: Call
     return [outcome.value for outcome in outcomes]  # type: ignore[misc]  # without a failure each is a T
 
 
-def run_mpi(job: Job[T], timeout_s: float = 60.0, allocate: Callable[[int], Buffer] = bytearray) -> list[T]:
+def run_mpi(job: Job[T], timeout_s: float = 60.0, allocate: Callable[[int], Buffer] = bytearray, open_comm: Callable[[], Comm] = open_mpi) -> list[T]:
     """Run `job(engine)` on every rank of the world; a collective call of the main threads. Results are pickled to all ranks.
 
     When a rank hangs, all stacks are printed and that process ends with a status other than 0: a thread that waits cannot be unwound.
@@ -96,7 +96,7 @@ def run_mpi(job: Job[T], timeout_s: float = 60.0, allocate: Callable[[int], Buff
         _verdicts = open_mpi()
     comm = _verdicts
     outcome: _Outcome[T] = _Outcome()
-    thread = threading.Thread(target=_run_rank, args=(comm.rank, open_mpi, job, allocate, outcome), name="rank", daemon=True)
+    thread = threading.Thread(target=_run_rank, args=(comm.rank, open_comm, job, allocate, outcome), name="rank", daemon=True)
     thread.start()
     verdicts = _exchange_verdicts(comm, outcome, timeout_s)
     outcome.may_stop.set()

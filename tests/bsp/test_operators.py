@@ -14,8 +14,7 @@ from hpcflow.bsp import keyed, operators
 from hpcflow.bsp.flow import owners_of
 from hpcflow.errors import ConfigError, SchemaError, UnsupportedExpressionError
 from hpcflow.shuffle.partitioners import RoundRobinPartitioner
-from hpcflow.testing.bsp import on_group
-from hpcflow.testing.run import run_local
+from hpcflow.testing.bsp import run_on_threads
 from hpcflow.testing.tables import table_of_every_type
 
 SIZES = (1, 2, 3)
@@ -24,7 +23,7 @@ WIDE = [*SIZES, pytest.param(7, marks=pytest.mark.thorough)]
 
 def run(job, size):
     """What each rank returns, under each other."""
-    return pl.concat(run_local(on_group(job), size))
+    return pl.concat(run_on_threads(job, size))
 
 
 def shares(df, size, skewed=False):
@@ -60,7 +59,7 @@ SKEWED = pytest.mark.parametrize("skewed", [False, True], ids=["even", "skewed"]
 @pytest.mark.parametrize("size", WIDE)
 def test_equal_keys_meet_and_rows_keep_the_order_of_rank_and_row(size, skewed):
     given = shares(ALL_ROWS, size, skewed)
-    results = run_local(on_group(lambda group: operators.keyed_partition(group, given[group.rank], ["k", "s"])), size)
+    results = run_on_threads(lambda group: operators.keyed_partition(group, given[group.rank], ["k", "s"]), size)
     assert_frame_equal(pl.concat(results).sort("row"), ALL_ROWS)
     owners = [set(one.select("k", "s").unique().rows()) for one in results]
     assert sum(map(len, owners)) == ALL_ROWS.n_unique(["k", "s"])
@@ -83,11 +82,11 @@ def test_explicit_ids_a_function_and_a_partitioner_send_rows_where_they_say(size
             operators.partition(group, mine, by, partitions, on_partition=found.__setitem__)
             return found
 
-        for rank, found in enumerate(run_local(on_group(job), size)):
+        for rank, found in enumerate(run_on_threads(job, size)):
             assert list(found) == [p for p, owner in enumerate(owners_of(partitions, size)) if owner == rank]
             for partition, rows in found.items():
                 assert_frame_equal(rows, ALL_ROWS.filter(pl.col("k") % partitions == partition))
-    dealt = run_local(on_group(lambda group: operators.partition(group, given[group.rank], RoundRobinPartitioner(size)).height), size)
+    dealt = run_on_threads(lambda group: operators.partition(group, given[group.rank], RoundRobinPartitioner(size)).height, size)
     assert max(dealt) - min(dealt) <= size
 
 
@@ -95,7 +94,7 @@ def test_explicit_ids_a_function_and_a_partitioner_send_rows_where_they_say(size
 def test_rows_of_every_type_travel(size):
     df = table_of_every_type(60)
     given = shares(df, size)
-    moved = run_local(on_group(lambda group: operators.partition(group, given[group.rank], pl.col("Int64"), 4)), size)
+    moved = run_on_threads(lambda group: operators.partition(group, given[group.rank], pl.col("Int64"), 4), size)
     whole = pl.concat(moved)
     assert whole.schema == df.schema
     order = ["Int32", "f32", "UInt8", "string"]
@@ -110,7 +109,7 @@ def test_arrow_and_chunked_tables_are_taken(size):
             group, pl.concat([share[:7], share[7:]], rechunk=False), "k"
         )
 
-    for arrow, chunked in run_local(on_group(job), size):
+    for arrow, chunked in run_on_threads(job, size):
         assert_frame_equal(arrow, chunked)
 
 
@@ -146,7 +145,7 @@ def test_rows_are_handed_out_while_others_still_insert(size):
         assert not group.store.frames
         return pl.concat([rows for _, rows in seen])
 
-    for rows in run_local(on_group(job), size):
+    for rows in run_on_threads(job, size):
         assert_frame_equal(rows, ALL_ROWS)
 
 
@@ -174,25 +173,25 @@ def test_a_callback_that_raises_ends_the_call():
 @pytest.mark.parametrize("size", WIDE)
 def test_direct_sends_whole_tables_and_broadcast_sends_them_everywhere(size):
     given = shares(ALL_ROWS, size, skewed=True)
-    turned = run_local(on_group(lambda group: operators.direct(group, given[group.rank], (group.rank + 1) % group.size)), size)
+    turned = run_on_threads(lambda group: operators.direct(group, given[group.rank], (group.rank + 1) % group.size), size)
     for rank, rows in enumerate(turned):
         assert_frame_equal(rows, given[rank - 1])
-    to_last = run_local(on_group(lambda group: operators.direct(group, given[group.rank], group.size - 1 if group.rank else None)), size)
+    to_last = run_on_threads(lambda group: operators.direct(group, given[group.rank], group.size - 1 if group.rank else None), size)
     assert_frame_equal(to_last[-1], pl.concat([ALL_ROWS.clear(), *given[1:]]))
-    for rows in run_local(on_group(lambda group: operators.broadcast(group, given[group.rank])), size):
+    for rows in run_on_threads(lambda group: operators.broadcast(group, given[group.rank]), size):
         assert_frame_equal(rows, ALL_ROWS)
-    for rows in run_local(on_group(lambda group: operators.broadcast(group, given[group.rank], root=size - 1)), size):
+    for rows in run_on_threads(lambda group: operators.broadcast(group, given[group.rank], root=size - 1), size):
         assert_frame_equal(rows, given[-1])
 
 
 @pytest.mark.parametrize("size", WIDE)
 def test_union_in_order_and_rebalance_cut_equal_shares(size):
     given, other = shares(ALL_ROWS, size, skewed=True), shares(table(77, seed=3), size)
-    plain = run_local(on_group(lambda group: operators.union(group, given[group.rank], other[group.rank])), size)
+    plain = run_on_threads(lambda group: operators.union(group, given[group.rank], other[group.rank]), size)
     assert [one.height for one in plain] == [a.height + b.height for a, b in zip(given, other, strict=True)]
-    united = run_local(on_group(lambda group: operators.union(group, given[group.rank], other[group.rank], maintain_order=True)), size)
+    united = run_on_threads(lambda group: operators.union(group, given[group.rank], other[group.rank], maintain_order=True), size)
     assert_frame_equal(pl.concat(united), pl.concat([ALL_ROWS, table(77, seed=3)]))
-    even = run_local(on_group(lambda group: operators.rebalance(group, given[group.rank])), size)
+    even = run_on_threads(lambda group: operators.rebalance(group, given[group.rank]), size)
     assert_frame_equal(pl.concat(even), ALL_ROWS)
     for result in (united, even):
         heights = [one.height for one in result]
@@ -221,14 +220,14 @@ def test_sort_is_global_and_stable(size, skewed):
 def test_sort_spreads_one_hot_key_and_sorts_every_type(size):
     hot = pl.DataFrame({"k": [7] * 900, "row": range(900)})
     given = shares(hot, size)
-    found = run_local(on_group(lambda group: operators.sort(group, given[group.rank], "k")), size)
+    found = run_on_threads(lambda group: operators.sort(group, given[group.rank], "k"), size)
     assert_frame_equal(pl.concat(found), hot)
     assert max(one.height for one in found) < 1.5 * 900 / size
     df = table_of_every_type(40).with_row_index("row")
     parts = shares(df, size)
     columns = ["bool", "Int128", "f64", "string", "binary", "categorical", "enum", "decimal", "date", "duration", "list", "array"]
     jobs = [(column, df.sort(column, maintain_order=True)["row"].to_list()) for column in columns]
-    orders = run_local(on_group(lambda group: [operators.sort(group, parts[group.rank], column)["row"].to_list() for column, _ in jobs]), size)
+    orders = run_on_threads(lambda group: [operators.sort(group, parts[group.rank], column)["row"].to_list() for column, _ in jobs], size)
     for index, (column, wanted) in enumerate(jobs):
         assert list(chain.from_iterable(one[index] for one in orders)) == wanted, column
 
@@ -284,7 +283,7 @@ def test_decomposed_aggregates_send_a_row_a_key(size):
             result = reducer.result()
             return result, reducer.stats.rows_sent
 
-    results = run_local(on_group(job), size)
+    results = run_on_threads(job, size)
     assert pl.concat([one for one, _ in results]).sort("k").rows() == [(k, 600.0 * size) for k in range(5)]
     assert all(rows == 15 for _, rows in results)
 
@@ -341,7 +340,7 @@ def test_tables_without_rows_give_tables_without_rows(size):
             operators.rebalance(group, df),
         )
 
-    for results in run_local(on_group(job), size):
+    for results in run_on_threads(job, size):
         assert [one.height for one in results] == [0] * 5
         assert results[0].schema == results[1].schema == results[4].schema == df.schema
         assert results[2].schema == df.group_by("string").agg(pl.col("f64").sum()).schema

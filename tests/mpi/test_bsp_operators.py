@@ -6,8 +6,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from hpcflow.bsp import keyed, operators
-from hpcflow.testing.bsp import on_group
-from hpcflow.testing.run import run_mpi
+from hpcflow.testing.bsp import run_on_mpi
 from hpcflow.testing.tables import table_of_every_type
 
 pytestmark = pytest.mark.mpi
@@ -30,7 +29,7 @@ def share(group, df, skewed=False):
 
 
 def together(job):
-    return pl.concat(run_mpi(on_group(job)))
+    return pl.concat(run_on_mpi(job))
 
 
 @pytest.mark.parametrize("skewed", [False, True], ids=["even", "skewed"])
@@ -65,7 +64,7 @@ def test_partition_direct_broadcast_and_rebalance_keep_every_row_and_its_order()
         even = operators.rebalance(group, mine)
         return parts, operators.direct(group, moved, group.size - 1 - group.rank), even
 
-    results = run_mpi(on_group(job))
+    results = run_on_mpi(job)
     assert_frame_equal(pl.concat([parts for parts, _, _ in results]).sort("row"), whole())
     assert_frame_equal(pl.concat([back for _, back, _ in results]), whole())
     assert_frame_equal(pl.concat([even for _, _, even in results]), whole())

@@ -94,3 +94,11 @@ def test_a_job_that_fails_fails_on_every_rank_and_leaves_them_usable():
     with pytest.raises(ValueError, match="of the job"):
         run_session_mpi(job)
     assert run_session_mpi(lambda session: session.range(7).count()) == 7
+
+
+def test_a_driver_that_hosts_a_worker_keeps_its_results():
+    def job(session):
+        for rows in range(5):
+            assert session.range(rows).collect().height == rows
+
+    run_session_mpi(job, master="shared", step_timeout_s=20)

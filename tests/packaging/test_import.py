@@ -85,7 +85,7 @@ def test_only_the_native_folder_imports_the_extension() -> None:
 
 def test_every_library_that_is_imported_is_declared() -> None:
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
-    optional = [name for extra in ("mpi", "pandas", "numba") for name in project["optional-dependencies"][extra]]
+    optional = [name for extra in ("mpi", "pandas", "numba", "launch") for name in project["optional-dependencies"][extra]]
     declared = {re.split(r"[<>=\[]", name)[0] for name in [*project["dependencies"], *optional]}
     used = {name.split(".")[0] for file in PACKAGE.rglob("*.py") for name in _imported(file)} - sys.stdlib_module_names - {"hpcflow"}
     assert used <= declared

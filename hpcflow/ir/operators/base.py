@@ -28,6 +28,8 @@ class TaskInfo:
     worker: int = 0
     total_rows: int | None = None
     """Rows of all the tasks' stored inputs together; known when `position_start` is."""
+    step: Any = None
+    """Of an operator that runs on all workers at once: `step.call(function)` is `function(context)` as user MPI code (hpcflow/bsp/step.py)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +46,8 @@ class Operator(ABC):
     """It picks rows from all over its input, which is several times faster from one chunk than from many."""
     runs_user_code: ClassVar[bool] = False
     """User functions run in it (errors are worded so)."""
-    whole_partitions: ClassVar[bool] = False
-    """Its tasks are the partitions of its inputs: small ones are not put together in one task, large ones not worked on piece by piece."""
+    together: ClassVar[bool] = False
+    """It has one task a worker, and all of them run at once: its inputs are the workers' shares."""
 
     def output_schema(self, inputs: tuple[pl.Schema, ...]) -> pl.Schema:
         """Schema of the output, found by running `apply` on empty inputs; Polars words the errors."""

@@ -84,7 +84,7 @@ class LocalExecutor(Executor):
                     if (entry / "cmdline").read_bytes().split(b"\0")[:2] == [b"/bin/sh", script]:
                         return _handle(key, directory, int(entry.name))
         claim = Path(directory) / "claim.json"
-        return JobHandle(key, directory, "claimed", {"host": socket.gethostname(), "boot_id": _boot_id(), "start": ""}) if claim.exists() else None
+        return JobHandle(key, directory, "claimed", {"host": socket.gethostname(), "boot_id": boot_id(), "start": ""}) if claim.exists() else None
 
     def states(self, handles: Sequence[JobHandle]) -> dict[str, JobStatus]:
         return {handle.key: read_exit(handle.directory) or self._without_exit(handle) for handle in handles}
@@ -92,7 +92,7 @@ class LocalExecutor(Executor):
     def _without_exit(self, handle: JobHandle) -> JobStatus:
         if handle.facts.get("host") != socket.gethostname():
             return JobStatus(JobState.UNKNOWN, reason=f"runs on {handle.facts.get('host')}; ask there")
-        if handle.facts.get("boot_id") != _boot_id():
+        if handle.facts.get("boot_id") != boot_id():
             return JobStatus(JobState.FAILED, failure=FailureClass.NODE, reason="the host was started anew")
         code = _reap(handle)
         if code is None and _alive(handle):
@@ -107,7 +107,7 @@ class LocalExecutor(Executor):
 
     def cancel(self, handles: Sequence[JobHandle], force: bool = False) -> None:
         for handle in handles:
-            if handle.id.isdigit() and handle.facts.get("boot_id") == _boot_id() and _alive(handle):
+            if handle.id.isdigit() and handle.facts.get("boot_id") == boot_id() and _alive(handle):
                 (Path(handle.directory) / "cancelled").touch(mode=0o600)
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(int(handle.id), signal.SIGKILL if force else signal.SIGTERM)
@@ -124,14 +124,14 @@ class LocalExecutor(Executor):
 
 
 def _handle(key: str, directory: str, pid: int) -> JobHandle:
-    return JobHandle(key, directory, str(pid), {"host": socket.gethostname(), "boot_id": _boot_id(), "start": _process_start(pid)})
+    return JobHandle(key, directory, str(pid), {"host": socket.gethostname(), "boot_id": boot_id(), "start": process_start(pid)})
 
 
 def _alive(handle: JobHandle) -> bool:
     """Whether the very process of the handle runs, or has left others in its session (a zombie does not run)."""
     if not handle.id.isdigit():
         return False
-    return _process_start(int(handle.id)) == handle.facts.get("start") != "" and _process_state(int(handle.id)) != "Z"
+    return process_start(int(handle.id)) == handle.facts.get("start") != "" and _process_state(int(handle.id)) != "Z"
 
 
 def _reap(handle: JobHandle) -> int | None:
@@ -144,7 +144,7 @@ def _reap(handle: JobHandle) -> int | None:
     return code
 
 
-def _process_start(pid: int) -> str:
+def process_start(pid: int) -> str:
     """Clock ticks from boot to the start of a process; empty when there is none. The 22nd field of /proc/PID/stat."""
     fields = _stat(pid)
     return fields[19] if len(fields) > 19 else ""
@@ -167,7 +167,7 @@ def _stat(pid: int) -> list[str]:
         return [state[:1], *[""] * 18, start.strip()] if state else []
 
 
-def _boot_id() -> str:
+def boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

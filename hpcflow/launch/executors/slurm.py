@@ -35,6 +35,7 @@ from hpcflow.launch.executors.slurm_directives import directive, refuse_control
 from hpcflow.launch.executors.slurm_fields import SlurmFields, dependency_text
 from hpcflow.launch.launchers.wording import slurm_argv
 from hpcflow.launch.request import JobRequest
+from hpcflow.launch.settings import settings
 
 EXPORTED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "MODULEPATH", "LD_LIBRARY_PATH")
 """Variables whose values travel with a job unless `exports` says otherwise."""
@@ -95,7 +96,7 @@ class SlurmExecutor(SlurmFields, Executor):
         exported = {name: os.environ[name] for name in self.exports if name in os.environ}
         environment = {**exported, "SRUN_CPUS_PER_TASK": str(self.cpus_per_task or request.cpus_per_task), **self.env, **request.environment}
         complete = replace(request, environment=environment, setup=(*self.setup, *request.setup))
-        text = render_script(complete, argvs, directives=tuple(self.directives(request)), searchpath=self.templates)
+        text = render_script(complete, argvs, directives=tuple(self.directives(request)), searchpath=(*self.templates, *settings().templates))
         return Rendered(request, {"script.sh": text}, ("sbatch", "--parsable", f"{request.directory}/script.sh"))
 
     def directives(self, request: JobRequest) -> list[str]:
@@ -115,8 +116,10 @@ class SlurmExecutor(SlurmFields, Executor):
         return lines
 
     def options(self, version: tuple[int, int] | None = None) -> list[tuple[str, str | None]]:
-        own = SlurmFields(**{name: getattr(self, name) for name in SlurmFields.__dataclass_fields__})
-        return own.options(version)
+        site = settings()
+        given = {name: getattr(self, name) for name in SlurmFields.__dataclass_fields__}
+        defaults = {"account": site.account, "partition": site.partition, "qos": site.qos}
+        return SlurmFields(**(given | {name: value for name, value in defaults.items() if given[name] is None})).options(version)
 
     def _with_srun_args(self, argv: tuple[str, ...]) -> tuple[str, ...]:
         if argv[0] != "srun":

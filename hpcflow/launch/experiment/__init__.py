@@ -1,0 +1,1 @@
+"""Experiments: tasks with dependencies, tracked by files, each run exactly once."""

@@ -1,0 +1,107 @@
+"""All experiments of a user: found by id, by any prefix of it, or by title.
+
+Invariant: the files are the truth; `index.sqlite` beside them only makes listing quick, is rebuilt from them at will, and is left out where its file
+system is no local one.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from hpcflow.errors import ConfigError, LaunchError, near_names
+from hpcflow.launch.experiment.records import Records
+from hpcflow.launch.experiment.views import experiment_row
+from hpcflow.launch.home import home
+
+NETWORK_FILE_SYSTEMS = ("nfs", "lustre", "gpfs", "cifs", "smb", "fuse", "beegfs", "panfs", "ceph")
+
+
+def directories() -> list[Path]:
+    """Of all experiments, newest first."""
+    base = home() / "experiments"
+    found = [path.parent for path in base.glob("*/experiment.json")] if base.is_dir() else []
+    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+
+
+def find(text: str) -> Path:
+    """The directory of the experiment whose id begins so, or whose title is this (the newest of several). Raises ConfigError with near names."""
+    every = directories()
+    by_id = [path for path in every if path.name.rpartition("-")[2].startswith(text)]
+    if len(by_id) == 1:
+        return by_id[0]
+    if len(by_id) > 1:
+        raise ConfigError(
+            f"{len(by_id)} experiments have an id that begins with {text!r}: {', '.join(path.name for path in by_id[:5])}; give more of it"
+        )
+    titles = {path: str(json.loads((path / "experiment.json").read_text())["title"]) for path in every}
+    for path, title in titles.items():
+        if title == text or path.name == text:
+            return path
+    raise ConfigError(f"no experiment {text!r}{near_names(text, titles.values())}; `hpcflow launch list` shows them")
+
+
+class Index:
+    """The rows of `list`, kept in SQLite. An entry is used as long as nothing in its experiment has changed."""
+
+    def __init__(self) -> None:
+        path = home() / "index.sqlite"
+        self._connection: sqlite3.Connection | None = None
+        if not on_network(home()):
+            path.touch(mode=0o600)
+            self._connection = sqlite3.connect(path, timeout=10)
+            self._connection.execute("create table if not exists rows (directory text primary key, stamp text, row text)")
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """One row an experiment, newest first; damaged ones are told apart, not left out."""
+        for directory in directories():
+            stamp = _stamp(directory)
+            row = self._known(directory, stamp)
+            if row is None:
+                try:
+                    row = experiment_row(Records(directory))
+                except (LaunchError, ConfigError, KeyError) as error:
+                    yield {"id": directory.name.rpartition("-")[2], "title": directory.name, "state": "damaged", "reason": str(error)}
+                    continue
+                self._keep(directory, stamp, row)
+            yield row
+
+    def rebuild(self) -> int:
+        """Forget everything and read the files; returns how many experiments there are."""
+        if self._connection is not None:
+            with self._connection:
+                self._connection.execute("delete from rows")
+        return sum(1 for _ in self.rows())
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def _known(self, directory: Path, stamp: str) -> dict[str, Any] | None:
+        if self._connection is None:
+            return None
+        with closing(self._connection.execute("select row from rows where directory = ? and stamp = ?", (str(directory), stamp))) as cursor:
+            found = cursor.fetchone()
+        return None if found is None else json.loads(found[0])
+
+    def _keep(self, directory: Path, stamp: str, row: dict[str, Any]) -> None:
+        if self._connection is not None and row["status"] is not None:  # what still runs changes without a journal line of ours
+            with self._connection:
+                self._connection.execute("insert or replace into rows values (?, ?, ?)", (str(directory), stamp, json.dumps(row)))
+
+
+def _stamp(directory: Path) -> str:
+    """Changes with every journal line."""
+    return ",".join(f"{path.name}:{path.stat().st_size}" for path in sorted((directory / "journal").glob("*.jsonl")))
+
+
+def on_network(path: Path) -> bool:
+    """Whether a path lies on a network file system, where SQLite's locks cannot be relied on."""
+    answer = subprocess.run(["stat", "--file-system", "--format=%T", str(path)], capture_output=True, text=True, check=False)
+    return answer.returncode == 0 and answer.stdout.strip().lower().startswith(NETWORK_FILE_SYSTEMS)

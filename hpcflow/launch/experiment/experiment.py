@@ -1,0 +1,338 @@
+"""Experiment: tasks that belong together, written down, run and followed.
+
+    with Experiment("sweep", executor=SlurmExecutor(nodes=4, launcher="srun")) as exp:
+        prep = exp.add(Script("prepare.sh"), name="prep", nodes=1, launcher="none")
+        exp.add(Script("train.py", args=["--lr", "1e-3"]), name="train", dependencies=[prep])
+        exp.run(detach=True)
+
+Invariant: nothing is written and nobody is contacted before `run`; leaving the `with` block waits for the tasks unless they were detached; inside a
+task `run` refuses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import getpass
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from hpcflow.errors import ConfigError, LaunchError, near_names
+from hpcflow.launch.executors.base import Executor, JobHandle
+from hpcflow.launch.executors.local import LocalExecutor
+from hpcflow.launch.executors.registry import from_json, to_json
+from hpcflow.launch.experiment.decide import TaskState, exit_status
+from hpcflow.launch.experiment.driver import Driver, Listener
+from hpcflow.launch.experiment.lease import Lease
+from hpcflow.launch.experiment.model import Condition, Spec, Task
+from hpcflow.launch.experiment.records import Records
+from hpcflow.launch.home import home, slug
+from hpcflow.launch.payloads import payload_of
+
+_TASK_FIELDS = ("memory_mb", "gpus")
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskHandle:
+    """A task of an experiment."""
+
+    experiment: Experiment
+    name: str
+
+    def state(self) -> TaskState:
+        """As the files say."""
+        return self.experiment.status()[self.name]
+
+    def wait(self, timeout_s: float | None = None) -> TaskState:
+        """Until the task is decided. Raises LaunchError after `timeout_s`."""
+        return self.experiment.wait([self.name], timeout_s)[self.name]
+
+    def __repr__(self) -> str:
+        return f"<task {self.name!r} of {self.experiment!r}>"
+
+
+class Experiment:
+    """A title, an executor that tasks use unless they have their own, and the tasks.
+
+    Args:
+        title: any text.
+        executor: default LocalExecutor().
+        tags, notes: for finding it again.
+    """
+
+    def __init__(self, title: str, executor: Executor | None = None, *, tags: Sequence[str] = (), notes: str = "") -> None:
+        self.title = title
+        self.executor = executor or LocalExecutor()
+        self.tags = tuple(tags)
+        self.notes = notes
+        self.id = os.urandom(4).hex()
+        self._tasks: list[Task] = []
+        self._records: Records | None = None
+        self._detached = False
+
+    # -- what there is to do ---------------------------------------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        task: Any,
+        *,
+        name: str | None = None,
+        executor: Executor | None = None,
+        dependencies: Sequence[TaskHandle] = (),
+        condition: str | Condition = Condition.ALL_SUCCEEDED,
+        retries: int | dict[str, int] = 0,
+        backoff_s: float = 5.0,
+        required: bool = True,
+        mode: str = "sequential",
+        on_failure: str = "stop",
+        **overrides: Any,
+    ) -> TaskHandle:
+        """A Script, a Partial, a Config whose build runs something, or a list of Scripts (a group in one allocation).
+
+        Args:
+            dependencies: tasks that end before; `condition` says how.
+            retries: further attempts: of any failure (a number), or by failure class ("node failure", "out of memory", "timeout", ...).
+            mode, on_failure: of a group: "sequential" or "parallel"; "stop" or "continue".
+            overrides: fields of the executor for this task, e.g. nodes=1, launcher="none"; and memory_mb, gpus.
+
+        Raises:
+            ConfigError: for what cannot be run so, at once.
+        """
+        if self._records is not None:
+            raise ConfigError("this experiment has been submitted; add tasks before run()")
+        resources = {field: overrides.pop(field) for field in _TASK_FIELDS if field in overrides and not hasattr(executor or self.executor, field)}
+        where = _with(executor or self.executor, overrides)
+        for dependency in dependencies:
+            if dependency.experiment is not self:
+                raise ConfigError(f"{dependency!r} belongs to another experiment: tasks depend on tasks of their own")
+        payload = payload_of(task, where, mode, on_failure)
+        base = name or payload["label"]
+        taken = {other.name for other in self._tasks}
+        if name is not None and name in taken:
+            raise ConfigError(f"there is a task {name!r} already: give each its own name")
+        unique = base if base not in taken else next(f"{base}-{i}" for i in range(2, len(taken) + 3) if f"{base}-{i}" not in taken)
+        if not unique.isprintable() or not unique:
+            raise ConfigError(f"task name {unique!r} is empty or holds control characters")
+        classes = retries if isinstance(retries, dict) else dict.fromkeys(_ANY_FAILURE, retries) if retries else {}
+        made = Task(
+            name=unique,
+            directory=f"{len(self._tasks):04d}-{slug(unique)}",
+            payload=payload,
+            executor=to_json(where),
+            resources=resources,
+            needs=tuple(dependency.name for dependency in dependencies),
+            condition=Condition(condition),
+            retries=_known_classes(classes),
+            backoff_s=backoff_s,
+            required=required,
+        )
+        self._tasks.append(made)
+        return TaskHandle(self, unique)
+
+    def spec(self) -> Spec:
+        """Everything, frozen. Raises ConfigError for circles."""
+        facts = {"host": socket.gethostname(), "user": getpass.getuser(), "directory": os.getcwd(), "command": sys.argv}
+        created = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        return Spec(self.id, self.title, created, tuple(self._tasks), self.tags, self.notes, facts)
+
+    @property
+    def directory(self) -> Path:
+        """Where its files are."""
+        return home() / "experiments" / f"{slug(self.title)}-{self.id}"
+
+    # -- doing it --------------------------------------------------------------------------------------------------------------------------------
+
+    def dryrun(self) -> str:
+        """What `run` would submit, as text: scripts and commands. Contacts nobody and writes nothing."""
+        from hpcflow.launch.experiment.views import dryrun_text
+
+        return dryrun_text(self.spec(), self.directory)
+
+    def run(self, *, detach: bool = False, sequential: bool = False, tail_logs: bool = False, listener: Listener | None = None) -> Self:
+        """Submit and follow until every task is decided; with `detach` return at once and leave the rest to a process of its own.
+
+        Raises:
+            LaunchError: inside a task, where an experiment would start itself again and again.
+        """
+        if "HPCFLOW_JOB_KEY" in os.environ:
+            raise LaunchError("Experiment.run inside a task: a task does not submit; call it under `if __name__ == '__main__':`")
+        if self._records is not None:
+            raise ConfigError("this experiment has been submitted already; `rerun` makes a new one of it")
+        if sequential:
+            self._tasks = _in_sequence(self._tasks)
+        self._records = Records.create(self.directory, self.spec())
+        if detach:
+            self._detached = True
+            self._start_supervisor()
+            return self
+        lease = Lease.take(self.directory)
+        try:
+            Driver(self._records, lease, listener).drive()
+        finally:
+            lease.give_back()
+        return self
+
+    def _start_supervisor(self) -> None:
+        log = os.open(self.directory / "driver.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        argv = [sys.executable, "-m", "hpcflow.launch.experiment.driver", str(self.directory)]
+        with open(log, "wb") as out:
+            subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, cwd="/", env=_supervisor_environment())
+
+    # -- looking at it ---------------------------------------------------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, TaskState]:
+        """Task -> state, as the files say; asks nobody and drives nothing."""
+        return self._written().view().states()
+
+    def exit_status(self) -> int:
+        """0 only when every required task has succeeded."""
+        return exit_status(self._written().spec(), self.status())
+
+    def wait(self, names: Sequence[str] | None = None, timeout_s: float | None = None) -> dict[str, TaskState]:
+        """Until these tasks (default all) are decided. Raises LaunchError after `timeout_s`, or when nobody drives the experiment any more."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        pause = 0.05
+        while True:
+            states = self.status()
+            wanted = names or list(states)
+            if all(states[name].final for name in wanted):
+                return {name: states[name] for name in wanted}
+            if deadline is not None and time.monotonic() > deadline:
+                raise LaunchError(f"after {timeout_s:.0f} s: {', '.join(f'{name} {states[name].value}' for name in wanted)}")
+            time.sleep(pause)
+            pause = min(pause * 1.2, 1.0)
+
+    def cancel(self, names: Sequence[str] | None = None) -> None:
+        """Cancel tasks (default all) and what depends on them."""
+        records = self._written()
+        spec = records.spec()
+        chosen = _with_dependents(spec, names or [task.name for task in spec.tasks])
+        records.note("cancel", tasks=sorted(chosen))
+        view = records.view(spec)
+        open_ones: dict[str, list[JobHandle]] = {}
+        executors: dict[str, Executor] = {}
+        for name in chosen:
+            handle, attempts = view.handles.get(name), view.attempts[name]
+            if handle is not None and not attempts[-1].status.state.final:
+                executor = from_json(spec.task(name).executor)
+                executors[executor.name] = executor
+                open_ones.setdefault(executor.name, []).append(handle)
+        for kind, handles in open_ones.items():
+            executors[kind].cancel(handles)
+
+    def logs(self, name: str) -> str:
+        """The log of a task's newest attempt; empty before it starts."""
+        records = self._written()
+        task = records.spec().task(name)
+        attempts = records.view().attempts[name]
+        if not attempts:
+            return ""
+        paths = from_json(task.executor).logs(str(records.attempt_directory(task, attempts[-1].number)))
+        return "".join(path.read_text(errors="replace") for path in paths)
+
+    def _written(self) -> Records:
+        if self._records is None:
+            raise ConfigError("this experiment has not been submitted: call run()")
+        return self._records
+
+    # -- again -----------------------------------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, directory: Path) -> Experiment:
+        """An experiment that was submitted, from its files."""
+        records = Records(directory)
+        spec = records.spec()
+        found = cls(spec.title, tags=spec.tags, notes=spec.notes)
+        found.id, found._tasks, found._records, found._detached = spec.id, list(spec.tasks), records, True
+        return found
+
+    def resume(self, listener: Listener | None = None) -> int:
+        """Drive it from here on, when nobody does. Returns its exit status; raises LaunchError when somebody drives it."""
+        records = self._written()
+        lease = Lease.take(records.directory)
+        try:
+            return Driver(records, lease, listener).drive()
+        finally:
+            lease.give_back()
+
+    def rerun(self, failed_only: bool = False) -> Experiment:
+        """A new experiment of the same tasks; with `failed_only` of those that did not succeed, whose needs that succeeded count as met."""
+        states = self.status()
+        again = Experiment(self.title, tags=self.tags, notes=self.notes)
+        chosen = [task for task in self._tasks if not failed_only or states[task.name] is not TaskState.SUCCEEDED]
+        kept = {task.name for task in chosen}
+        again._tasks = [dataclasses.replace(task, needs=tuple(name for name in task.needs if name in kept)) for task in chosen]
+        return again
+
+    # -- with ------------------------------------------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._records is not None and not self._detached and error is None:
+            self.wait()
+
+    def __repr__(self) -> str:
+        return f"<experiment {self.title!r} {self.id}>"
+
+
+_ANY_FAILURE = ("program error", "out of memory", "timeout", "node failure", "preempted")
+
+
+def _known_classes(retries: dict[str, int]) -> dict[str, int]:
+    known = (*_ANY_FAILURE, "stopped to be continued")
+    for name, count in retries.items():
+        if name not in known:
+            raise ConfigError(f"retries: no failure class {name!r}{near_names(name, known)}; there are {', '.join(known)}")
+        if count < 0:
+            raise ConfigError(f"retries[{name!r}]={count} must not be negative")
+    return retries
+
+
+def _with(executor: Executor, overrides: dict[str, Any]) -> Executor:
+    known = [each.name for each in dataclasses.fields(executor)]  # type: ignore[arg-type]  # every executor is a dataclass
+    for name in overrides:
+        if name not in known:
+            near = near_names(name, known) or f"; it has {', '.join(known)}"
+            raise ConfigError(f"{type(executor).__name__} has no field {name!r}{near}")
+    changed: Executor = dataclasses.replace(executor, **overrides)  # type: ignore[type-var]
+    return changed
+
+
+def _in_sequence(tasks: list[Task]) -> list[Task]:
+    """Each task after the one before it, whatever became of that."""
+    return [
+        task if not i or tasks[i - 1].name in task.needs or task.needs else dataclasses.replace(
+            task, needs=(tasks[i - 1].name,), condition=Condition.ALL_FINISHED
+        )
+        for i, task in enumerate(tasks)
+    ]  # fmt: skip
+
+
+def _with_dependents(spec: Spec, names: Sequence[str]) -> set[str]:
+    known = [task.name for task in spec.tasks]
+    for name in names:
+        if name not in known:
+            near = near_names(name, known) or f"; there are {', '.join(known)}"
+            raise ConfigError(f"no task {name!r}{near}")
+    chosen = set(names)
+    grown = True
+    while grown:
+        more = {task.name for task in spec.tasks if chosen & set(task.needs)} - chosen
+        chosen |= more
+        grown = bool(more)
+    return chosen
+
+
+def _supervisor_environment() -> dict[str, str]:
+    """Ours without what a batch system put there; the supervisor runs the very hpcflow that this process runs."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_", "SRUN_", "PMI_")) or name == "SLURM_CONF"}
+    package = str(Path(__file__).parents[3])
+    return kept | {"PYTHONPATH": os.pathsep.join([package, *filter(None, [kept.get("PYTHONPATH")])])}

@@ -1,0 +1,75 @@
+"""Who drives an experiment: one process at a time, by a lease with a fencing number.
+
+Invariant: whoever takes the lease gets a number above every earlier one, and drives only while the file still holds that number; a holder that has
+not renewed for `STALE_S`, or whose process is known to have ended on this host, has lost it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from hpcflow.errors import LaunchError
+from hpcflow.launch.executors.local import boot_id, process_start
+from hpcflow.launch.files import create_json, read_json, write_json
+
+STALE_S = 60.0
+RENEW_S = 15.0
+
+
+class LeaseLostError(LaunchError):
+    """Another process drives this experiment now."""
+
+
+class Lease:
+    """Held by one driver. Use `Lease.take`."""
+
+    def __init__(self, path: Path, fence: int) -> None:
+        self._path = path
+        self.fence = fence
+        self._renewed = time.monotonic()
+
+    @classmethod
+    def take(cls, directory: Path) -> Lease:
+        """Raises LaunchError when somebody else drives."""
+        path = directory / "lease.json"
+        held = read_json(path)
+        if held is not None and not _over(held):
+            raise LaunchError(f"process {held['pid']} on {held['host']} drives this experiment; `hpcflow launch status` shows what it does")
+        fence = int(held["fence"]) + 1 if held is not None else 1
+        claim = directory / f"lease-{fence}.json"  # two who take over at once: one creates it
+        if not create_json(claim, _own(fence)):
+            raise LaunchError("somebody else has just begun to drive this experiment; try again in a minute")
+        write_json(path, _own(fence))
+        return cls(path, fence)
+
+    def keep(self) -> None:
+        """Renew now and then; to be called before each act. Raises LeaseLostError."""
+        held = read_json(self._path)
+        if held is None or held["fence"] != self.fence:
+            raise LeaseLostError("another process drives this experiment now: this one stops")
+        if time.monotonic() - self._renewed > RENEW_S:
+            write_json(self._path, _own(self.fence))
+            self._renewed = time.monotonic()
+
+    def give_back(self) -> None:
+        """Let others take it at once."""
+        held = read_json(self._path)
+        if held is not None and held["fence"] == self.fence:
+            write_json(self._path, {**held, "released": True})
+
+
+def _own(fence: int) -> dict[str, Any]:
+    pid = os.getpid()
+    return {"fence": fence, "host": socket.gethostname(), "pid": pid, "boot_id": boot_id(), "start": process_start(pid), "renewed": time.time()}
+
+
+def _over(held: dict[str, Any]) -> bool:
+    if held.get("released"):
+        return True
+    if held["host"] == socket.gethostname():
+        return bool(held["boot_id"] != boot_id() or process_start(int(held["pid"])) != held["start"])
+    return time.time() - float(held["renewed"]) > STALE_S

@@ -1,0 +1,152 @@
+"""The files of one experiment: read what is known, write what was decided. The layout is drawn in docs/design/0010-launch.md.
+
+Invariant: an intent is on disk before its job is submitted; nothing that was written is changed, but `lease.json`; what a scheduler said is a line in
+the journal of the one who asked.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpcflow.errors import LaunchError
+from hpcflow.launch.executors.base import FailureClass, JobHandle, JobState, JobStatus, read_exit
+from hpcflow.launch.experiment.decide import Attempt, TaskState, state_of
+from hpcflow.launch.experiment.model import Spec, Task, spec_from_json
+from hpcflow.launch.files import append_line, create_json, make_directory, read_json, read_lines, write_json
+
+
+@dataclass(frozen=True)
+class View:
+    """All that is known of an experiment at one time."""
+
+    spec: Spec
+    attempts: Mapping[str, tuple[Attempt, ...]]
+    handles: Mapping[str, JobHandle | None]
+    """Task -> the newest attempt's handle; None: an intent without one."""
+    skipped: Mapping[str, str]
+    cancelled: frozenset[str]
+
+    def states(self) -> dict[str, TaskState]:
+        """Task -> state."""
+        return {
+            task.name: state_of(task, self.attempts[task.name], task.name in self.skipped, task.name in self.cancelled) for task in self.spec.tasks
+        }
+
+
+class Records:
+    """The directory of one experiment."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._journal = directory / "journal" / f"{socket.gethostname()}-{os.getpid()}-{time.time_ns():x}.jsonl"
+
+    @classmethod
+    def create(cls, directory: Path, spec: Spec) -> Records:
+        """Write a new experiment down."""
+        make_directory(directory)
+        for name in ("journal", "code", "tasks"):
+            make_directory(directory / name)
+        for task in spec.tasks:
+            make_directory(directory / "tasks" / task.directory / "attempts")
+        write_json(directory / "experiment.json", spec.to_json())
+        return cls(directory)
+
+    def spec(self) -> Spec:
+        """What was asked for. Raises LaunchError when this is no experiment."""
+        value = read_json(self.directory / "experiment.json")
+        if value is None:
+            raise LaunchError(f"{self.directory} holds no experiment.json: it is no experiment, or its submission never began")
+        return spec_from_json(value)
+
+    # -- attempts --------------------------------------------------------------------------------------------------------------------------------
+
+    def attempt_directory(self, task: Task, number: int) -> Path:
+        return self.directory / "tasks" / task.directory / "attempts" / str(number)
+
+    def write_intent(self, task: Task, number: int, key: str) -> Path:
+        """Say that attempt `number` is about to be submitted under `key`. Raises LaunchError when somebody else has said so."""
+        directory = make_directory(self.attempt_directory(task, number))
+        if not create_json(directory / "intent.json", {"key": key, "attempt": number, "time": time.time()}):
+            raise LaunchError(f"attempt {number} of task {task.name!r} is another driver's: two drive this experiment")
+        return directory
+
+    def intent_key(self, task: Task, number: int) -> str | None:
+        """The key of an attempt that was announced."""
+        value = read_json(self.attempt_directory(task, number) / "intent.json")
+        return None if value is None else str(value["key"])
+
+    def write_submitted(self, handle: JobHandle) -> None:
+        write_json(
+            Path(handle.directory) / "submitted.json",
+            {"key": handle.key, "directory": handle.directory, "id": handle.id, "facts": dict(handle.facts)},
+        )
+
+    def handle(self, task: Task, number: int) -> JobHandle | None:
+        """How to find an attempt's job; None while only the intent is known."""
+        value = read_json(self.attempt_directory(task, number) / "submitted.json")
+        return None if value is None else JobHandle(value["key"], value["directory"], value["id"], value["facts"])
+
+    # -- journal ---------------------------------------------------------------------------------------------------------------------------------
+
+    def note(self, event: str, **values: Any) -> None:
+        """Add a line to this process's journal."""
+        append_line(self._journal, {"time": time.time(), "event": event, **values})
+
+    def events(self) -> list[dict[str, Any]]:
+        """All journals, by time."""
+        found = [record for path in (self.directory / "journal").glob("*.jsonl") for record in read_lines(path)]
+        return sorted(found, key=lambda record: record["time"])
+
+    def observe(self, task: str, number: int, status: JobStatus) -> None:
+        """Keep what a scheduler said of an attempt."""
+        failure = None if status.failure is None else status.failure.value
+        self.note("observed", task=task, attempt=number, state=status.state.value, code=status.code, failure=failure, reason=status.reason)
+
+    # -- everything ------------------------------------------------------------------------------------------------------------------------------
+
+    def view(self, spec: Spec | None = None) -> View:
+        """Read all of it; contacts nobody."""
+        spec = spec or self.spec()
+        observed: dict[tuple[str, int], tuple[JobStatus, float]] = {}
+        skipped: dict[str, str] = {}
+        cancelled: set[str] = set()
+        for record in self.events():
+            if record["event"] == "observed":
+                failure = None if record["failure"] is None else FailureClass(record["failure"])
+                status = JobStatus(JobState(record["state"]), record["code"], failure, record["reason"])
+                observed[record["task"], record["attempt"]] = status, record["time"]
+            elif record["event"] == "skipped":
+                skipped[record["task"]] = record["reason"]
+            elif record["event"] == "cancel":
+                cancelled.update(record["tasks"])
+        attempts: dict[str, tuple[Attempt, ...]] = {}
+        handles: dict[str, JobHandle | None] = {}
+        for task in spec.tasks:
+            attempts[task.name] = tuple(self._attempts(task, observed))
+            if attempts[task.name]:
+                handles[task.name] = self.handle(task, attempts[task.name][-1].number)
+        return View(spec, attempts, handles, skipped, frozenset(cancelled))
+
+    def _attempts(self, task: Task, observed: Mapping[tuple[str, int], tuple[JobStatus, float]]) -> list[Attempt]:
+        folder = self.directory / "tasks" / task.directory / "attempts"
+        numbers = sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit()) if folder.is_dir() else []
+        found = []
+        for number in numbers:
+            directory = folder / str(number)
+            if not (directory / "intent.json").exists():
+                continue
+            told = read_exit(str(directory))
+            seen = observed.get((task.name, number))
+            if told is not None:
+                found.append(Attempt(number, told, (directory / "exit.json").stat().st_mtime))
+            elif seen is not None:
+                found.append(Attempt(number, seen[0], seen[1]))
+            else:
+                found.append(Attempt(number, JobStatus(JobState.PENDING)))
+        return found

@@ -1,0 +1,91 @@
+"""Private files that survive crashes: atomic writes, exclusive creation, append-only journals.
+
+Invariant: directories are 0700 and files 0600; a reader sees a whole old file or a whole new one; a line of a journal is whole or, after a crash in
+the middle of writing it, left out.
+
+    write_json(path, {"a": 1}); read_json(path); append_line(journal, {"event": "submitted"})
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hpcflow.errors import LaunchError
+
+
+def make_directory(path: Path) -> Path:
+    """The directory, made with all above it that are missing, 0700."""
+    if not path.is_dir():
+        if not path.parent.is_dir():
+            make_directory(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file's content at once and for good (synced, then renamed)."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`value` as JSON for people and programs, atomically."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def create_json(path: Path, value: Any) -> bool:
+    """Write a new file; False when there is one already (whoever was first has it)."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    write_json(draft, value)
+    try:
+        os.link(draft, path)  # fails when there is one, on NFS too, and shows nobody a half-written file
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink(missing_ok=True)
+    return True
+
+
+def read_json(path: Path) -> Any:
+    """The content, or None when there is no such file. Raises LaunchError for one that is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise LaunchError(f"{path} is damaged ({error}): restore it, or move it away") from error
+
+
+def append_line(path: Path, record: Mapping[str, Any]) -> None:
+    """Add one line to a journal that this process alone writes; it is on disk when this returns."""
+    line = json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        os.write(descriptor, line.encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a journal; a last line that was cut by a crash is left out."""
+    try:
+        text = path.read_text(errors="replace")
+    except FileNotFoundError:
+        return
+    for line in text.splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            yield record

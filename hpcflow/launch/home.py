@@ -1,0 +1,27 @@
+"""Where experiments are kept: the setting `home` (`$HPCFLOW_LAUNCH_HOME`), else `$XDG_DATA_HOME/hpcflow`, else `~/.local/share/hpcflow`."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from pathlib import Path
+
+from hpcflow.launch.files import make_directory
+from hpcflow.launch.settings import settings
+
+
+def home() -> Path:
+    """The directory, absolute; made private when it is missing."""
+    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return make_directory(Path(settings().home or f"{base}/hpcflow").expanduser().absolute())
+
+
+def slug(text: str) -> str:
+    """A title or task name as a short file name: letters, digits and dashes.
+
+    >>> slug("Größe: 1/2")
+    'grosse-1-2'
+    """
+    plain = unicodedata.normalize("NFKD", text.replace("ß", "ss")).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40] or "x"

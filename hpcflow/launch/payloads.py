@@ -1,0 +1,116 @@
+"""What a task runs, as plain data: made when the task is added, turned into a JobRequest for each attempt.
+
+    {"kind": "commands", "mode": "sequential", "on_failure": "stop", "commands": [{"name": "main", "argv": [...], "env": {...}}]}
+
+Invariant: a payload holds no secret's value; a Secret is its reference.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from hpcflow.errors import ConfigError
+from hpcflow.launch.config.script import Script
+from hpcflow.launch.config.secret import Secret
+from hpcflow.launch.executors.base import Executor
+from hpcflow.launch.executors.registry import ranks_of
+from hpcflow.launch.experiment.model import Task
+from hpcflow.launch.home import slug
+from hpcflow.launch.request import Command, JobRequest, LauncherName, Mode, OnFailure, SecretSource
+
+DIRECTORY_WORD = "{attempt}"
+"""In an argument list: the attempt's directory."""
+
+
+def payload_of(task: Any, executor: Executor, mode: str, on_failure: str) -> dict[str, Any]:
+    """The payload of a Script, a list of Scripts (a group), a Partial or a Config. Raises ConfigError for anything else."""
+    members = list(task) if isinstance(task, list | tuple) else [task]
+    if not members:
+        raise ConfigError("an empty group: give at least one Script")
+    if mode not in get_args(Mode) or on_failure not in get_args(OnFailure):
+        raise ConfigError(f"a group has mode={' or '.join(get_args(Mode))} and on_failure={' or '.join(get_args(OnFailure))}")
+    python = getattr(executor, "python", None) or sys.executable
+    commands: list[dict[str, Any]] = []
+    secrets: dict[str, Any] = {}
+    for member in members:
+        if not isinstance(member, Script):
+            raise ConfigError(f"{type(member).__name__} is no task: give a Script, a Partial, a Config, or a list of Scripts")
+        name = _label(member)
+        taken = {command["name"] for command in commands}
+        if name in taken:
+            name = next(f"{name}-{i}" for i in range(2, len(taken) + 3) if f"{name}-{i}" not in taken)
+        for variable, value in member.env.items():
+            if isinstance(value, Secret) and secrets.setdefault(variable, _reference(value)) != _reference(value):
+                raise ConfigError(f"two commands of one group have different secrets {variable}: give the variables different names")
+        plain = {variable: value for variable, value in member.env.items() if not isinstance(value, Secret)}
+        commands.append({"name": name, "argv": _absolute(member, python), "env": plain})
+    if len(commands) == 1:
+        label, commands[0]["name"] = commands[0]["name"], "main"
+    else:
+        label = "group"
+    return {
+        "kind": "commands", "label": label, "mode": mode, "on_failure": on_failure, "commands": commands, "secrets": secrets, "workdir": os.getcwd(),
+    }  # fmt: skip
+
+
+def _label(script: Script) -> str:
+    name = Path(script.path).stem if script.path else script.module.rpartition(".")[2] if script.module else "script"
+    return slug(name)
+
+
+def _absolute(script: Script, python: str) -> list[str]:
+    """The words; a script's file by its full path, since a job may start elsewhere."""
+    path = str(script.path)
+    return [os.path.abspath(word) if path and word == path else word for word in script.argv(python)]
+
+
+def _reference(secret: Secret) -> dict[str, Any]:
+    return {secret.kind: list(secret.source) if secret.kind == "command" else secret.source[0]}
+
+
+def job_request(task: Task, executor: Executor, number: int, key: str, directory: Path, code: Path | None) -> JobRequest:
+    """Attempt `number` of a task. code: the packaged code, in front of everything else that Python imports."""
+    payload = task.payload
+    launcher: LauncherName = getattr(executor, "launcher", "none")
+    commands = tuple(
+        Command(
+            argv=tuple(word.replace(DIRECTORY_WORD, str(directory)) for word in command["argv"]),
+            name=command["name"],
+            environment=dict(command.get("env", {})),
+            launcher=command.get("launcher") or launcher,
+            ntasks=command.get("ntasks"),
+            cpus_per_task=command.get("cpus_per_task"),
+            memory_mb=command.get("memory_mb"),
+        )
+        for command in payload["commands"]
+    )
+    environment = dict(getattr(executor, "env", {}))
+    if code is not None:
+        environment["HPCFLOW_CODE"] = str(code)
+    return JobRequest(
+        key=key,
+        task=task.name,
+        attempt=number,
+        directory=str(directory),
+        commands=commands,
+        mode=payload.get("mode", "sequential"),
+        on_failure=payload.get("on_failure", "stop"),
+        setup=tuple(getattr(executor, "setup", ())),
+        environment=environment,
+        secrets={name: secret_source(value) for name, value in payload.get("secrets", {}).items()},
+        workdir=getattr(executor, "workdir", None) or payload.get("workdir"),
+        ntasks=ranks_of(executor),
+        cpus_per_task=int(getattr(executor, "cpus_per_task", None) or 1),
+        memory_mb=task.resources.get("memory_mb"),
+        gpus=int(task.resources.get("gpus", 0)),
+        stop_budget=int(task.retries.get("stopped to be continued", 0)),
+    )
+
+
+def secret_source(value: Mapping[str, Any]) -> SecretSource:
+    """From a payload."""
+    return SecretSource(value.get("variable"), value.get("file"), tuple(value.get("command", ())))

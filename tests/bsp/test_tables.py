@@ -1,0 +1,101 @@
+"""Table collectives on threads as ranks: the contract suite of both kinds, reductions, and requests that are open together."""
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from hpcflow.bsp import table_requests, tables
+from hpcflow.errors import SchemaError, StepTimeoutError, UnsupportedExpressionError
+from hpcflow.testing.bsp import run_on_threads
+from hpcflow.testing.table_contract import BLOCKING, NONBLOCKING, TABLE_CHECKS, share, whole_of
+
+SIZES = [1, 2, 3, pytest.param(7, marks=pytest.mark.thorough)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("calls", [BLOCKING, NONBLOCKING], ids=lambda calls: calls.name)
+@pytest.mark.parametrize("check", TABLE_CHECKS, ids=lambda check: check.__name__)
+def test_contract(check, calls, size):
+    check(lambda job: run_on_threads(job, size), calls)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_reductions_of_all_rows_are_polars_select(size):
+    aggs = [pl.len().alias("n"), pl.col("f64").drop_nans().mean(), pl.col("Int64").sum(), pl.col("string").max(), pl.col("UInt32").std().alias("std")]
+    for chosen in (aggs, [*aggs, pl.col("f32").median()], [pl.col("Int8").min() + pl.col("Int8").max()]):
+        wanted = whole_of(size).select(chosen)
+
+        def job(group, chosen=chosen):
+            mine = share(group.rank, group.size)
+            return tables.allreduce(group, mine, chosen), tables.reduce(group, mine, chosen, root=size - 1)
+
+        for rank, (everywhere, at_root) in enumerate(run_on_threads(job, size)):
+            assert_frame_equal(everywhere, wanted, rel_tol=1e-9)
+            assert at_root is None if rank != size - 1 else at_root.equals(everywhere, null_equal=True)
+
+
+def test_wrong_reductions_are_refused():
+    with pytest.raises(UnsupportedExpressionError):
+        run_on_threads(lambda group: tables.allreduce(group, share(0, 1), pl.col("Int8").shuffle().first()), 1)
+
+
+def test_other_schemas_are_refused_on_every_rank():
+    def job(group):
+        table = pl.DataFrame({"a": [1]}, schema={"a": pl.Int32 if group.rank == 1 else pl.Int64})
+        told = []
+        for call in (lambda: tables.allgather(group, table), lambda: tables.alltoall(group, [table] * 3)):
+            with pytest.raises(SchemaError, match="another schema than this one of rank") as caught:
+                call()
+            told.append("ranks [1]" in str(caught.value))
+        return told
+
+    told = run_on_threads(job, 3)
+    assert told == [[True, True], [False, False], [True, True]]
+
+
+def test_requests_are_open_together_and_end_in_any_order():
+    def job(group):
+        first = table_requests.iallgather(group, share(group.rank, group.size))
+        second = table_requests.ibcast(group, share(0, 1) if group.rank == 2 else None, 2)
+        third = table_requests.igather(group, share(group.rank, group.size), 1)
+        requests = [first, second, third]
+        results = {}
+        for index in ((0, 1, 2), (2, 1, 0), (1, 2, 0))[group.rank]:
+            results[index] = requests[index].wait(20)
+            assert requests[index].test() == (True, results[index]) or requests[index].test()[0]
+        assert results[0].height == 60 and results[1].height == 60
+        assert (results[2] is None) == (group.rank != 1)
+        assert not group.store.frames
+        group.comm.Barrier()
+
+    run_on_threads(job, 3)
+
+
+def test_a_request_that_waits_for_the_root_says_so_and_goes_on():
+    def job(group):
+        if group.rank == 0:
+            request = table_requests.iscatter(group, None, 1)
+            assert request.test() == (False, None)
+            with pytest.raises(StepTimeoutError, match="the root has not made its call"):
+                request.wait(0.05)
+            group.comm.Barrier()
+            return request.wait(20)["row"].to_list()
+        group.comm.Barrier()
+        return table_requests.iscatter(group, pl.DataFrame({"row": [1, 2, 3]}), 1).wait()["row"].to_list()
+
+    assert run_on_threads(job, 2) == [[1], [2, 3]]
+
+
+def test_a_result_keeps_its_memory_and_gives_it_back():
+    def job(group):
+        df = pl.DataFrame({"n": range(100_000)})
+        found = tables.allgather(group, df)
+        held = group.pool.resident_bytes
+        one = found["n"].slice(5, 1)
+        del found
+        assert group.pool.resident_bytes == held >= 800_000 * group.size
+        assert one[0] == 5
+        del one
+        return group.pool.resident_bytes
+
+    assert run_on_threads(job, 2) == [0, 0]

@@ -1,0 +1,190 @@
+"""Experiments on this host, with real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from hpcflow.errors import ConfigError, LaunchError
+from hpcflow.launch.config.script import Script
+from hpcflow.launch.config.secret import Secret
+from hpcflow.launch.executors.local import LocalExecutor
+from hpcflow.launch.experiment.decide import TaskState
+from hpcflow.launch.experiment.experiment import Experiment
+from hpcflow.launch.experiment.views import experiment_row, printable, status_rows
+
+
+@pytest.fixture(autouse=True)
+def at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HPCFLOW_LAUNCH_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def sh(text, **fields):
+    return Script(inline=text, **fields)
+
+
+def states(experiment):
+    return {name: state.value for name, state in experiment.status().items()}
+
+
+def test_tasks_run_in_the_order_of_their_needs_and_ends_decide_what_follows(at_home):
+    with Experiment("Größe / 1", executor=LocalExecutor(cores=4)) as exp:
+        first = exp.add(sh("echo one >>order"), name="first")
+        bad = exp.add(sh("exit 3"), name="bad", required=False)
+        exp.add(sh("echo two >>order"), name="second", dependencies=[first])
+        exp.add(sh("echo never"), name="never", dependencies=[first, bad], required=False)
+        exp.add(sh("echo cleaned >>order"), name="clean", dependencies=[bad], condition="any_failed")
+        exp.run()
+    assert states(exp) == {"first": "succeeded", "bad": "failed", "second": "succeeded", "never": "skipped", "clean": "succeeded"}
+    assert exp.exit_status() == 0
+    lines = (at_home / "order").read_text().split()
+    assert lines.index("one") < lines.index("two")
+    rows = {row["task"]: row for row in status_rows(exp._written().view())}
+    assert (rows["bad"]["code"], rows["bad"]["failure"]) == (3, "program error")
+    assert rows["never"]["reason"] == "all_succeeded cannot come true: first succeeded, bad failed"
+
+
+def test_a_failing_task_is_tried_again_and_only_the_last_attempt_counts(at_home):
+    exp = Experiment("again")
+    exp.add(sh("n=$(cat n 2>/dev/null || echo 0); echo $((n + 1)) >n; test $n -ge 2"), name="third time", retries=3, backoff_s=0.01)
+    assert exp.run().exit_status() == 0
+    assert (at_home / "n").read_text().strip() == "3"
+    attempts = exp._written().view().attempts["third time"]
+    assert [attempt.status.state.value for attempt in attempts] == ["failed", "failed", "succeeded"]
+
+
+def test_no_more_tasks_run_at_once_than_there_are_cores(at_home):
+    exp = Experiment("budget", executor=LocalExecutor(cores=2))
+    for i in range(6):
+        exp.add(sh(f"touch run-{i}; ls run-* | wc -l >>seen; sleep 0.1; rm run-{i}"))
+    assert exp.run().exit_status() == 0
+    assert max(int(n) for n in (at_home / "seen").read_text().split()) <= 2
+
+
+def test_everything_is_private_and_no_secret_is_written_anywhere(at_home, monkeypatch):
+    (at_home / "token").write_text("very-secret-value\n")
+    (at_home / "token").chmod(0o600)
+    exp = Experiment("secrets")
+    exp.add(Script(inline='test "$TOKEN" = "$(cat token)"', env={"TOKEN": Secret.file(str(at_home / "token"))}), name="uses it")
+    assert exp.run().exit_status() == 0
+    for path in (at_home / "home").rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0, path
+        assert path.is_dir() or b"very-secret-value" not in path.read_bytes(), path
+
+
+def test_a_detached_experiment_ends_without_us_and_can_be_cancelled_with_what_depends_on_it(at_home):
+    exp = Experiment("detached", executor=LocalExecutor(cores=4))
+    long = exp.add(sh("echo started; sleep 300"), name="long")
+    exp.add(sh("true"), name="after", dependencies=[long])
+    exp.add(sh("true"), name="other")
+    exp.run(detach=True)
+    assert exp.wait(["other"], 20)["other"] is TaskState.SUCCEEDED
+    deadline = time.monotonic() + 20
+    while "started" not in exp.logs("long"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    exp.cancel(["long"])
+    exp.wait(timeout_s=20)
+    assert states(exp) == {"long": "cancelled", "after": "cancelled", "other": "succeeded"}
+    assert exp.exit_status() == 1
+    assert Experiment.open(exp.directory).status() == exp.status()
+
+
+def test_two_do_not_drive_one_experiment(at_home):
+    exp = Experiment("one driver")
+    exp.add(sh("sleep 300"), name="long")
+    exp.run(detach=True)
+    deadline = time.monotonic() + 20
+    while not (exp.directory / "lease.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    with pytest.raises(LaunchError, match="drives this experiment"):
+        Experiment.open(exp.directory).resume()
+    exp.cancel()
+    exp.wait(timeout_s=20)
+
+
+def test_a_driver_that_is_killed_is_replaced_and_no_task_is_lost_or_doubled(at_home):
+    program = """
+import sys
+from hpcflow.launch.config.script import Script
+from hpcflow.launch.executors.local import LocalExecutor
+from hpcflow.launch.experiment.experiment import Experiment
+exp = Experiment("killed", executor=LocalExecutor(cores=3))
+for i in range(12):
+    exp.add(Script(inline=f"echo {i} >>ran; sleep 0.05"), name=f"t{i}")
+print(exp.directory, flush=True)
+exp.run()
+"""
+    for delay in (0.0, 0.05, 0.15, 0.3):
+        (at_home / "ran").unlink(missing_ok=True)
+        child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=at_home)
+        directory = child.stdout.readline().strip()
+        time.sleep(delay)
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        if not os.path.exists(f"{directory}/experiment.json"):
+            continue  # killed before anything was asked for
+        from pathlib import Path
+
+        exp = Experiment.open(Path(directory))
+        assert exp.resume() == 0
+        assert sorted(int(i) for i in (at_home / "ran").read_text().split()) == list(range(12))
+
+
+def test_rerun_takes_all_tasks_or_those_that_failed(at_home):
+    exp = Experiment("rerun")
+    good = exp.add(sh("echo good >>ran"), name="good")
+    exp.add(sh("echo bad >>ran; test -e fixed"), name="bad", dependencies=[good])
+    assert exp.run().exit_status() == 1
+    (at_home / "fixed").touch()
+    assert exp.rerun(failed_only=True).run().exit_status() == 0
+    assert (at_home / "ran").read_text().split() == ["good", "bad", "bad"]
+
+
+def test_a_dry_run_shows_the_scripts_and_changes_nothing(at_home):
+    exp = Experiment("dry")
+    exp.add(sh("echo 'it is'"), name="shown")
+    text = exp.dryrun()
+    assert "# task shown on local" in text and "/bin/sh -c 'echo '\"'\"'it is'\"'\"''" in text
+    assert not exp.directory.exists()
+
+
+def test_groups_run_in_one_job_and_a_retry_repeats_what_is_unfinished(at_home):
+    exp = Experiment("group")
+    exp.add([sh("echo a >>ran"), sh("echo b >>ran; test -e ok || { touch ok; exit 1; }")], name="both", retries=1, backoff_s=0.01)
+    assert exp.run().exit_status() == 0
+    assert (at_home / "ran").read_text().split() == ["a", "b", "b"]
+
+
+def test_wrong_use_is_told_at_once(at_home, monkeypatch):
+    exp, other = Experiment("a"), Experiment("b")
+    task = other.add(sh("true"))
+    with pytest.raises(ConfigError, match="another experiment"):
+        exp.add(sh("true"), dependencies=[task])
+    with pytest.raises(ConfigError, match="did you mean 'memory_mb'"):
+        exp.add(sh("true"), memory_m=3)
+    with pytest.raises(ConfigError, match="no failure class 'time out'; did you mean 'timeout'"):
+        exp.add(sh("true"), retries={"time out": 1})
+    exp.add(sh("true"), name="x")
+    with pytest.raises(ConfigError, match="a task 'x' already"):
+        exp.add(sh("true"), name="x")
+    monkeypatch.setenv("HPCFLOW_JOB_KEY", "k")
+    with pytest.raises(LaunchError, match="inside a task"):
+        exp.run()
+
+
+def test_a_list_row_sums_up_an_experiment(at_home):
+    exp = Experiment("title \x1b[31mred", tags=["t"])
+    exp.add(sh("true"))
+    exp.run()
+    row = experiment_row(exp._written())
+    assert (row["state"], row["succeeded"], row["status"], row["tags"]) == ("succeeded", 1, 0, ["t"])
+    assert printable(row["title"]) == "title \ufffd[31mred"
+    assert json.dumps(row)
