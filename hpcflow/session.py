@@ -214,21 +214,22 @@ class Session:
         context = self._context()
         logical = building.to_dag(sinks, context.cached)
         optimized, passes = optimize(logical, self._policy, context)
-        plan = split_stages(optimized, context.default_partitions)
+        plan = split_stages(optimized, context.default_partitions, context.partitioned)
         return Compiled(logical, optimized, passes, plan, time.perf_counter() - started)
 
     def _context(self) -> CompileContext:
         master = self._master
-        cached = {key: (sum(b.rows for b in blocks), sum(b.size_bytes for b in blocks)) for key, blocks in master.caches.items()}
+        cached = {key: (held.rows, held.size_bytes) for key, held in master.caches.items()}
+        partitioned = {key: held.partitionings for key, held in master.caches.items() if held.partitionings}
         hosts = {h.host for h in master.hellos.values()}
-        return CompileContext(self.workers, self.config, len(hosts), cached)
+        return CompileContext(self.workers, self.config, len(hosts), cached, partitioned)
 
     def _ready(self, sinks: list[Dataset]) -> ReadyPlan:
         """A plan for these datasets: the one that an equal program got before, or a new one."""
         ids = tuple(sink._vertex.id for sink in sinks)
-        cached = self._context().cached
-        sizes = {key: size_bytes.bit_length() for key, (_, size_bytes) in cached.items()}
-        program = program_of(building.to_dag(sinks, cached), ids, sizes)
+        context = self._context()
+        held = {key: (size_bytes.bit_length(), context.partitioned.get(key)) for key, (_, size_bytes) in context.cached.items()}
+        program = program_of(building.to_dag(sinks, context.cached), ids, held)
         return self._plans.find(program) or self._plans.add(program, ids, self._compiled(sinks).plan)
 
     def _compiled(self, sinks: list[Dataset]) -> Compiled:

@@ -19,6 +19,7 @@ from hpcflow.config import SessionConfig
 from hpcflow.errors import ConfigError, near_names
 from hpcflow.ir import legality
 from hpcflow.ir.dag import Dag
+from hpcflow.ir.partitioning import Partitioning
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class CompileContext:
     """Hosts the ranks are on; 1: no network between them."""
     cached: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Cached dataset that is already on the workers -> (rows, bytes)."""
+    partitioned: Mapping[str, frozenset[Partitioning]] = field(default_factory=dict)
+    """Cached dataset -> the hash partitionings that its blocks keep."""
 
     @property
     def default_partitions(self) -> int:

@@ -9,7 +9,7 @@ partitions. The planner cuts stages at those edges; the compiler must know it wh
 from __future__ import annotations
 
 from hpcflow.ir.dag import Dag, Edge
-from hpcflow.ir.operators.concat import Cache, Keep
+from hpcflow.ir.operators.concat import Cache, Keep, ReadCache
 from hpcflow.ir.operators.sink import Sink
 from hpcflow.ir.properties import DataStore, Pattern, Persistence
 
@@ -19,7 +19,7 @@ def is_fused(dag: Dag, edge: Edge) -> bool:
     source, target = dag.vertices[edge.source], dag.vertices[edge.target]
     return (
         edge.properties.pattern is Pattern.ONE_TO_ONE
-        and len(dag.outputs(edge.source)) == 1
+        and (len(dag.outputs(edge.source)) == 1 or isinstance(source.operator, ReadCache))  # what is cached may be read any number of times
         and not isinstance(source.operator, Cache)
         and not target.operator.needs_positions
         and not target.operator.together

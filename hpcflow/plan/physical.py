@@ -96,6 +96,8 @@ class StoreOutput:
     cache: str | None = None
     statistics: tuple[tuple[str, Literal["sample", "histogram"]], ...] = ()
     """What the task tells the master, for each edge that will carry the rows: a sample of the sort keys, or the bytes of each hash partition."""
+    partitionings: frozenset[Any] = frozenset()
+    """Hash partitionings that cached rows are in (`ir.partitioning.Partitioning`)."""
 
 
 @dataclass(frozen=True)
@@ -189,9 +191,9 @@ class PartitionRun:
 
 @dataclass(frozen=True)
 class BlockRef:
-    """One block in the store of the worker that runs the task."""
+    """Blocks in the store of the worker that runs the task, one after the other."""
 
-    key: tuple[Any, ...]
+    keys: tuple[tuple[Any, ...], ...]
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ after its rows) becomes two stages: one stores, one emits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Literal
 
 from hpcflow.ir.dag import Dag, Edge, Vertex
@@ -20,6 +21,7 @@ from hpcflow.ir.operators.concat import Cache, Collect, Keep, ReadCache
 from hpcflow.ir.operators.from_memory import FromMemory
 from hpcflow.ir.operators.sink import Sink
 from hpcflow.ir.operators.source import Source
+from hpcflow.ir.partitioning import Known, Partitioning, all_partitionings
 from hpcflow.ir.properties import EdgeProperties, Pattern, VertexProperties
 from hpcflow.plan.physical import (
     BlocksLeaf,
@@ -40,9 +42,12 @@ from hpcflow.plan.physical import (
 )
 
 
-def split_stages(dag: Dag, default_partitions: int) -> PhysicalPlan:
-    """The physical plan of `dag`; `default_partitions` where a shuffle does not say."""
-    return _Splitter(dag, default_partitions).run()
+def split_stages(dag: Dag, default_partitions: int, partitioned: Mapping[str, frozenset[Partitioning]] = MappingProxyType({})) -> PhysicalPlan:
+    """The physical plan of `dag`.
+
+    default_partitions: of a shuffle that does not say; partitioned: the hash partitionings of cached datasets that the workers hold
+    """
+    return _Splitter(dag, default_partitions, partitioned).run()
 
 
 def edge_name(edge: Edge) -> str:
@@ -54,6 +59,7 @@ def edge_name(edge: Edge) -> str:
 class _Splitter:
     dag: Dag
     default_partitions: int
+    partitioned: Mapping[str, frozenset[Partitioning]]
     stages: list[Stage] = field(default_factory=list)
     exchanges: dict[str, ExchangePlan] = field(default_factory=dict)
     stage_of: dict[int, int] = field(default_factory=dict)
@@ -66,7 +72,7 @@ class _Splitter:
             outputs = self.dag.outputs(vertex.id)
             if isinstance(vertex.operator, Collect):
                 results[vertex.id] = edge_name(self.dag.inputs(vertex.id)[0])
-            elif not (len(outputs) == 1 and is_fused(self.dag, outputs[0])):
+            elif not outputs or not all(is_fused(self.dag, edge) for edge in outputs):
                 self._add_stage(vertex)
                 if isinstance(vertex.operator, Sink | Keep) or not outputs:
                     ends[vertex.id] = self.stage_of[vertex.id]
@@ -84,8 +90,8 @@ class _Splitter:
             for edge in shared:
                 if edge.properties.is_pulled:
                     self._add_emitting(edge, BlocksLeaf(cache=vertex.operator.key, reader=edge_name(edge)), ())
-            edges = tuple(edge for edge in edges if edge not in shared)
-            if shared and not edges:
+            edges = tuple(edge for edge in edges if edge not in shared and not is_fused(self.dag, edge))
+            if self.dag.outputs(vertex.id) and not edges:
                 return
         root, depends, properties, labels, positions = self._tree(vertex)
         outputs: list[Output] = []
@@ -103,8 +109,11 @@ class _Splitter:
         if isinstance(vertex.operator, Sink):
             outputs.append(SinkOutput(vertex.id))
         cache = vertex.operator.key if isinstance(vertex.operator, Cache) else None
-        if cache is not None or pulls or any(not edge.properties.pattern.moves_rows for edge in edges):
-            outputs.append(StoreOutput(cache, tuple((edge_name(edge), kind) for edge in pulls if (kind := _statistic(edge)) is not None)))
+        waits = any(not edge.properties.pattern.moves_rows and not is_fused(self.dag, edge) for edge in edges)
+        if cache is not None or pulls or waits:
+            statistics = tuple((edge_name(edge), kind) for edge in pulls if (kind := _statistic(edge)) is not None)
+            partitioned = frozenset() if cache is None else self._partitionings()[vertex.id].aligned
+            outputs.append(StoreOutput(cache, statistics, partitioned))
         together = any(self.dag.vertices[node.vertex].operator.together for node in _nodes(root))
         self.stages.append(Stage(id, root, tuple(outputs), tuple(sorted(set(depends))), properties, " > ".join(labels), positions, together))
         for edge in pulls:
@@ -120,6 +129,9 @@ class _Splitter:
 
     def _is_share(self, edge: Edge) -> bool:
         return self.dag.vertices[edge.target].operator.together and edge.properties.pattern is not Pattern.BROADCAST
+
+    def _partitionings(self) -> dict[int, Known]:
+        return all_partitionings(self.dag, self.partitioned)
 
     def _blocks_of(self, vertex: Vertex, reader: str) -> BlocksLeaf:
         return BlocksLeaf(stage=self.stage_of[vertex.id], reader=reader)

@@ -18,6 +18,7 @@ from hpcflow.runtime.action_state import ActionState
 from hpcflow.runtime.bsp_stages import keep_shares, kept_prefix, share_leaves
 from hpcflow.runtime.exchange_opening import close_local
 from hpcflow.runtime.states import StageState
+from hpcflow.runtime.task_making import CachedBlocks, kept_partitionings
 
 END_TIMEOUT_S = 60.0
 """For running tasks of an action to return after its failure; what they do cannot be interrupted."""
@@ -53,7 +54,9 @@ def keep_caches(state: ActionState) -> None:
     for run in state.stages.values():
         for output in run.stage.outputs:
             if isinstance(output, StoreOutput) and output.cache is not None:
-                state.master.caches[state.bindings.cache(output.cache)] = state.stored(run)
+                blocks = state.stored(run)
+                kept = kept_partitionings(blocks, state.master.worker_ranks, output.partitionings)
+                state.master.caches[state.bindings.cache(output.cache)] = CachedBlocks(blocks, kept)
     keep_shares(state)
 
 

@@ -150,14 +150,17 @@ class ActionState:
     def blocks_of(self, leaf: BlocksLeaf) -> tuple[StoredBlock, ...]:
         """Blocks that a stage reads, in order."""
         if leaf.cache is not None:
-            return self.master.caches[self.bindings.cache(leaf.cache)]
+            return self.master.caches[self.bindings.cache(leaf.cache)].blocks
         assert leaf.stage is not None
         return self.stored(self.stages[leaf.stage])
 
     def stored(self, run: StageRun) -> tuple[StoredBlock, ...]:
         """Blocks that a stage has left on the workers, in order."""
         results = sorted(run.results.values(), key=lambda r: r.index)
-        return tuple(StoredBlock(r.index, run.assigned[r.index], r.block, r.rows, r.size_bytes) for r in results if r.block is not None)
+        partitions = {task.spec.index: task.partitions for task in run.tasks}
+        return tuple(
+            StoredBlock(r.index, run.assigned[r.index], r.block, r.rows, r.size_bytes, partitions[r.index]) for r in results if r.block is not None
+        )
 
     def emit(self, event: records.Event) -> None:
         """Into the job's event log."""

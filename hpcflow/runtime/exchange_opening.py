@@ -92,13 +92,15 @@ def _owners(state: ActionState, plan: ExchangePlan, producer: Stage | None, coun
 def _readers_ranks(state: ActionState, edge: str) -> tuple[int, ...]:
     """Workers that may run the tasks that read this exchange: its partitions go nowhere else."""
     reader = next((run for run in state.stages.values() if any(getattr(leaf, "edge", None) == edge for leaf in run.stage.leaves())), None)
-    return state.master.worker_ranks if reader is None else state.allowed_ranks(reader)
+    if reader is None or any(isinstance(leaf, BlocksLeaf) and leaf.cache is not None for leaf in reader.stage.leaves()):
+        return state.master.worker_ranks  # cached partitions are where a shuffle over all workers puts them
+    return state.allowed_ranks(reader)
 
 
 def _shares_owners(state: ActionState, edge: str) -> bool:
-    """Whether a task reads this exchange together with another, so that both must put partition i in the same place."""
+    """Whether a task reads this exchange together with another or with cached partitions, so that both must put partition i in the same place."""
     return any(
-        ExchangeLeaf(edge) in run.stage.leaves() and sum(isinstance(leaf, ExchangeLeaf) for leaf in run.stage.leaves()) > 1
+        ExchangeLeaf(edge) in run.stage.leaves() and sum(isinstance(leaf, ExchangeLeaf | BlocksLeaf) for leaf in run.stage.leaves()) > 1
         for run in state.stages.values()
     )
 

@@ -25,7 +25,7 @@ from hpcflow.runtime.action import ActionRun
 from hpcflow.runtime.action_result import ActionResult
 from hpcflow.runtime.messages import TO_MASTER, TO_WORKER, DropBlocks, Heartbeat, Hello, Several, Shutdown, WorkerEvent, decode, encode, own_versions
 from hpcflow.runtime.sent_plans import SentPlans
-from hpcflow.runtime.task_making import StoredBlock
+from hpcflow.runtime.task_making import CachedBlocks, StoredBlock, kept_partitionings
 from hpcflow.shuffle.exchange import ExchangeService
 
 _steps = itertools.count(1)
@@ -46,8 +46,8 @@ class Master:
         self.config = config
         self.events = events
         self.hellos: dict[int, Hello] = {}
-        self.caches: dict[str, tuple[StoredBlock, ...]] = {}
-        """Cached dataset -> its blocks, in order."""
+        self.caches: dict[str, CachedBlocks] = {}
+        """Cached dataset -> where it is."""
         self.plans = SentPlans(self)
         self.open_lock = threading.Lock()
         """Held while a step is numbered and its opening is sent, so that all workers see steps in one order."""
@@ -112,17 +112,18 @@ class Master:
     def unpersist(self, key: str) -> None:
         """Free a cached dataset."""
         with self._caches_lock:
-            blocks = self.caches.pop(key, None)
-        for prefix in {("cache", key), *(block.key[:2] for block in blocks)} if blocks is not None else ():
+            held = self.caches.pop(key, None)
+        for prefix in {("cache", key), *(block.key[:2] for block in held.blocks)} if held is not None else ():
             self.broadcast(DropBlocks(prefix))
 
     def replace_cache(self, key: str, before: tuple[StoredBlock, ...], after: tuple[StoredBlock, ...], action: int) -> None:
         """The same rows of a cached dataset in other blocks; the old ones are dropped when no action that may read them runs any more. Where the
         dataset has changed meanwhile (unpersisted, or replaced by another action) it is the new ones that are dropped."""
         with self._caches_lock:
-            current = self.caches.get(key) == before
-            if current:
-                self.caches[key] = after
+            held = self.caches.get(key)
+            current = held is not None and held.blocks == before
+            if held is not None and current:
+                self.caches[key] = CachedBlocks(after, kept_partitionings(after, self.worker_ranks, held.partitionings))
             mine, others = ({b.key for b in blocks} for blocks in ((before, after) if current else (after, before)))
             self._replaced.append((set(self._running) - {action} if current else set(), list(mine - others)))
         self._drop_replaced(action)

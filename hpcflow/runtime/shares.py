@@ -10,11 +10,11 @@ where they are; so does every cached dataset from its second bsp step on.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hpcflow.plan.physical import LeafRef, ShareLeaf, ShareRef, Stage, TaskSpec
-from hpcflow.runtime.task_making import PlannedTask, StoredBlock
+from hpcflow.runtime.task_making import PlannedTask, StoredBlock, partition_run
 
 UNEVEN = 1.1
 """Largest share over the mean up to which rows are left in place: all workers wait for the one with the most rows."""
@@ -69,4 +69,5 @@ def kept_blocks(layout: Layout, ranks: Sequence[int], reported: dict[int, Stored
         return None
     old = {} if layout.bounds is not None else {rank: [b for b in layout.blocks if b.rank == rank] for rank in ranks}
     found = [block for rank in ranks for block in ([reported[rank]] if rank in reported else old.get(rank, []))]
-    return tuple(StoredBlock(index, b.rank, b.key, b.rows, b.size_bytes) for index, b in enumerate(found))
+    runs = {rank: partition_run(old[rank]) for rank in reported if old.get(rank)}  # a new block holds what the old ones did
+    return tuple(replace(b, index=index, partitions=runs.get(b.rank) if b.rank in reported else b.partitions) for index, b in enumerate(found))

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 from hpcflow.ir.operators.concat import Concat
+from hpcflow.ir.partitioning import Partitioning
 from hpcflow.plan.physical import (
     BlockRef,
     BlocksLeaf,
@@ -29,7 +30,7 @@ from hpcflow.plan.physical import (
     Stage,
     TaskSpec,
 )
-from hpcflow.runtime.scheduler import coalesce
+from hpcflow.runtime.scheduler import coalesce, partition_owners
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,49 @@ class StoredBlock:
     key: tuple[Any, ...]
     rows: int
     size_bytes: int
+    partitions: tuple[int, int] | None = None
+    """It holds partitions [start, stop) of a shuffle."""
+
+
+@dataclass(frozen=True)
+class CachedBlocks:
+    """A dataset that stays on the workers."""
+
+    blocks: tuple[StoredBlock, ...]
+    partitionings: frozenset[Partitioning] = frozenset()
+    """Hash partitionings whose partitions the blocks hold, each where a shuffle puts it: a join on these keys needs no shuffle."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of all blocks."""
+        return sum(block.rows for block in self.blocks)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all blocks."""
+        return sum(block.size_bytes for block in self.blocks)
+
+
+def partition_run(blocks: Sequence[StoredBlock]) -> tuple[int, int] | None:
+    """The partitions [start, stop) that these blocks hold one after the other; None where they hold others, or some twice."""
+    for before, block in pairwise(blocks):
+        if before.partitions is None or block.partitions is None or before.partitions[1] != block.partitions[0]:
+            return None
+    if not blocks or blocks[0].partitions is None or blocks[-1].partitions is None:
+        return None
+    return (blocks[0].partitions[0], blocks[-1].partitions[1])
+
+
+def kept_partitionings(blocks: Sequence[StoredBlock], ranks: Sequence[int], made: frozenset[Partitioning]) -> frozenset[Partitioning]:
+    """Those of the partitionings that a stage made of its rows which its blocks keep: each partition in one block, on the rank that owns it."""
+    run = partition_run(blocks)
+    if run is None or run[0] != 0:
+        return frozenset()
+    count = run[1]
+    owners = [ranks[worker] for worker in partition_owners(count, len(ranks))]
+    if any(owners[p] != block.rank for block in blocks for p in range(*(block.partitions or (0, 0)))):
+        return frozenset()
+    return frozenset(partitioning for partitioning in made if partitioning[1] == count)
 
 
 @dataclass(frozen=True)
@@ -67,82 +111,134 @@ class PlannedTask:
 
     spec: TaskSpec
     rank: int | None
+    partitions: tuple[int, int] | None = None
+    """Its rows are partitions [start, stop) of a shuffle, and all of these."""
 
 
-_Reads = list[tuple[dict[Leaf, LeafRef], int | None, int]]  # (what is read, bound rank, bytes)
+@dataclass(frozen=True)
+class _Read:
+    """What one task reads of a part of its stage."""
+
+    refs: dict[Leaf, LeafRef]
+    rank: int | None
+    """Where it has to run."""
+    size_bytes: int
+    partitions: tuple[int, int] | None = None
+    """The partitions of a shuffle that this is."""
 
 
 def make_tasks(plan: PhysicalPlan, stage: Stage, known: KnownInputs) -> list[PlannedTask]:
     """All tasks of `stage`, in the order of its rows."""
     reads = _coalesced(_reads(plan, stage.root, known) or [], known)
-    tasks = [PlannedTask(TaskSpec(stage.id, index, tuple(refs.items())), rank) for index, (refs, rank, _) in enumerate(reads)]
+    tasks = [PlannedTask(TaskSpec(stage.id, index, tuple(read.refs.items())), read.rank, read.partitions) for index, read in enumerate(reads)]
     return _with_positions(tasks, stage, known) if stage.uses_positions else tasks
 
 
-def _reads(plan: PhysicalPlan, item: Node | Leaf, known: KnownInputs) -> _Reads | None:
+def _reads(plan: PhysicalPlan, item: Node | Leaf, known: KnownInputs) -> list[_Read] | None:
     """None: nothing but broadcast inputs below, which go with any task."""
     if isinstance(item, BroadcastLeaf):
         return None
     if isinstance(item, SourceLeaf) or (isinstance(item, DriverLeaf) and item.edge not in known.owners):
-        return [({item: SplitRef(split)}, None, split.bytes or 0) for split in known.splits(item.vertex)]
+        return [_Read({item: SplitRef(split)}, None, split.bytes or 0) for split in known.splits(item.vertex)]
     if isinstance(item, BlocksLeaf):
-        return [({item: BlockRef(block.key)}, block.rank, block.size_bytes) for block in known.blocks(item)]
+        return [_Read({item: BlockRef((block.key,))}, block.rank, block.size_bytes, block.partitions) for block in known.blocks(item)]
     if isinstance(item, ExchangeLeaf | DriverLeaf):
         sizes = known.sizes[item.edge]
-        return [({item: PartitionRun(p, p + 1)}, rank, sizes.get(p, (0, 0))[1]) for p, rank in enumerate(known.owners[item.edge])]
+        whole = isinstance(item, ExchangeLeaf)
+        owners = enumerate(known.owners[item.edge])
+        return [_Read({item: PartitionRun(p, p + 1)}, rank, sizes.get(p, (0, 0))[1], (p, p + 1) if whole else None) for p, rank in owners]
     assert not isinstance(item, ShareLeaf)  # of stages that run on all workers at once: see `runtime.shares`
     below = [reads for child in item.children if (reads := _reads(plan, child, known)) is not None]
     if not below:
         return None
     if isinstance(plan.operator(item.vertex), Concat):
-        return [read for reads in below for read in reads]
-    return _in_step(plan, item, below)
+        return [replace(read, partitions=None) for reads in below for read in reads]
+    return below[0] if len(below) == 1 else _in_step(plan, item, below)
 
 
-def _in_step(plan: PhysicalPlan, node: Node, below: list[_Reads]) -> _Reads:
+def _in_step(plan: PhysicalPlan, node: Node, below: list[list[_Read]]) -> list[_Read]:
+    """Task i reads part i of every input; inputs in runs of partitions are cut where all of them have a border."""
+    if all(read.partitions is not None for reads in below for read in reads):
+        below = _with_common_borders(below)
     if len({len(reads) for reads in below}) != 1:
         raise RuntimeError(f"the inputs of {plan.dag.vertices[node.vertex]} have {[len(reads) for reads in below]} partitions; they must be equal")
-    merged: _Reads = []
+    merged: list[_Read] = []
     for parts in zip(*below, strict=True):
-        ranks = {rank for _, rank, _ in parts if rank is not None}
+        ranks = {part.rank for part in parts if part.rank is not None}
         if len(ranks) > 1:
             raise RuntimeError(f"partitions of {plan.dag.vertices[node.vertex]} that belong together are on ranks {sorted(ranks)}")
-        refs = {leaf: ref for part, _, _ in parts for leaf, ref in part.items()}
-        merged.append((refs, next(iter(ranks), None), sum(size for _, _, size in parts)))
+        refs = {leaf: ref for part in parts for leaf, ref in part.refs.items()}
+        merged.append(_Read(refs, next(iter(ranks), None), sum(part.size_bytes for part in parts), parts[0].partitions))
     return merged
 
 
-def _coalesced(reads: _Reads, known: KnownInputs) -> _Reads:
+def _with_common_borders(below: list[list[_Read]]) -> list[list[_Read]]:
+    borders = [{read.partitions[1] for read in reads if read.partitions is not None} for reads in below]
+    common = sorted(set.intersection(*borders))
+    if any(max(own, default=0) != max(common, default=0) for own in borders):
+        return below  # other partition counts: the caller says so
+    return [
+        [
+            _joined([read for read in reads if read.partitions is not None and low <= read.partitions[0] < high])
+            for low, high in pairwise([0, *common])
+        ]
+        for reads in below
+    ]
+
+
+def _joined(reads: list[_Read]) -> _Read:
+    """Neighbouring parts of one input as one."""
+    if len(reads) == 1:
+        return reads[0]
+    first, last = reads[0], reads[-1]
+    refs: dict[Leaf, LeafRef] = {}
+    for leaf, ref in first.refs.items():
+        parts = [read.refs[leaf] for read in reads]
+        if isinstance(ref, PartitionRun):
+            refs[leaf] = PartitionRun(ref.start, max(part.stop for part in parts if isinstance(part, PartitionRun)))
+        else:
+            refs[leaf] = BlockRef(tuple(key for part in parts if isinstance(part, BlockRef) for key in part.keys))
+    assert first.partitions is not None and last.partitions is not None
+    return _Read(refs, first.rank, sum(read.size_bytes for read in reads), (first.partitions[0], last.partitions[1]))
+
+
+def _coalesced(reads: list[_Read], known: KnownInputs) -> list[_Read]:
     """Adjacent tasks that read small partitions of the same exchanges on one rank become one; a source has as many splits as were asked for."""
-    result: _Reads = []
-    group: _Reads = []
+    result: list[_Read] = []
+    group: list[_Read] = []
 
     def flush() -> None:
         if not group:
             return
-        sizes, owners = [size for _, _, size in group], [rank or 0 for _, rank, _ in group]
-        for start, stop in coalesce(sizes, owners, known.target_bytes, known.tasks_per_owner):
-            first, last = group[start][0], group[stop - 1][0]
-            refs = {leaf: PartitionRun(first[leaf].start, last[leaf].stop) for leaf in first}  # type: ignore[union-attr]
-            result.append((refs, group[start][1], sum(sizes[start:stop])))  # type: ignore[arg-type]
+        sizes, owners = [read.size_bytes for read in group], [read.rank or 0 for read in group]
+        runs = coalesce(sizes, owners, known.target_bytes, known.tasks_per_owner)
+        result.extend(_together(group[start:stop]) for start, stop in runs)
         group.clear()
 
     for read in reads:
-        if not all(isinstance(ref, PartitionRun) and not isinstance(leaf, DriverLeaf) for leaf, ref in read[0].items()):
+        if not all(isinstance(ref, PartitionRun) and not isinstance(leaf, DriverLeaf) for leaf, ref in read.refs.items()):
             flush()
             result.append(read)
             continue
-        if group and group[-1][0].keys() != read[0].keys():
+        if group and group[-1].refs.keys() != read.refs.keys():
             flush()
         group.append(read)
     flush()
     return result
 
 
+def _together(group: list[_Read]) -> _Read:
+    """Runs of neighbouring partitions as one."""
+    first, last = group[0], group[-1]
+    refs: dict[Leaf, LeafRef] = {leaf: PartitionRun(ref.start, last.refs[leaf].stop) for leaf, ref in first.refs.items()}  # type: ignore[union-attr]
+    run = None if first.partitions is None or last.partitions is None else (first.partitions[0], last.partitions[1])
+    return _Read(refs, first.rank, sum(read.size_bytes for read in group), run)
+
+
 def _with_positions(tasks: list[PlannedTask], stage: Stage, known: KnownInputs) -> list[PlannedTask]:
     """Adds the global position of each task's first row: the sum of the rows of the blocks before it."""
     rows_of = {block.key: block.rows for leaf in stage.leaves() if isinstance(leaf, BlocksLeaf) for block in known.blocks(leaf)}
-    rows = [sum(rows_of[ref.key] for _, ref in task.spec.reads if isinstance(ref, BlockRef)) for task in tasks]
+    rows = [sum(rows_of[key] for _, ref in task.spec.reads if isinstance(ref, BlockRef) for key in ref.keys) for task in tasks]
     total = sum(rows)
     starts = [0, *accumulate(rows)]
     return [replace(task, spec=replace(task.spec, position_start=start, total_rows=total)) for task, start in zip(tasks, starts, strict=False)]

@@ -562,7 +562,8 @@ class Worker:
             assert isinstance(source, Source)
             return source.scan(ref.split)
         if isinstance(leaf, BlocksLeaf) and isinstance(ref, BlockRef):
-            return self.store.get_table(ref.key).lazy()
+            tables = [self.store.get_table(key) for key in ref.keys]
+            return (tables[0] if len(tables) == 1 else pl.concat(tables, rechunk=False)).lazy()
         if isinstance(leaf, ExchangeLeaf | DriverLeaf) and isinstance(ref, PartitionRun):
             if keep is None:
                 return action.exchanges[leaf.edge].extract(range(ref.start, ref.stop)).lazy()

@@ -109,7 +109,7 @@ def test_columns_are_views_of_the_cached_rows_and_read_only():
         data = session.from_numpy({"x": np.arange(1000.0), "n": np.arange(1000)}).cache()
         for _ in range(3):
             data.bsp(_look, format="numpy").count()
-        (block,) = next(iter(session._master.caches.values()))
+        (block,) = next(iter(session._master.caches.values())).blocks
         kept = [store.get_table(block.key) for store in session._cluster.stores if block.key in store._books]
         address = kept[0]["x"].to_numpy(allow_copy=False).__array_interface__["data"]
     assert len(SEEN) == 3 and len(set(SEEN)) == 1 and SEEN[0][0] == address and SEEN[0][0][1] is True

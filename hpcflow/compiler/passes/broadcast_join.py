@@ -11,6 +11,7 @@ from hpcflow.compiler.estimates import estimate_bytes
 from hpcflow.compiler.policy import CompileContext
 from hpcflow.ir.dag import Dag, Edge
 from hpcflow.ir.operators.join import Join
+from hpcflow.ir.partitioning import all_partitionings, partitioning_of
 from hpcflow.ir.properties import EdgeProperties, Pattern
 
 RIGHT_MAY_BE_BROADCAST = ("inner", "left", "semi", "anti")
@@ -21,6 +22,7 @@ LEFT_MAY_BE_BROADCAST = ("inner", "right")
 def broadcast_small_sides(dag: Dag, context: CompileContext) -> Dag:
     """See the module; sizes come from file metadata, row counts and what operators can only shrink."""
     sizes = estimate_bytes(dag, context)
+    known = all_partitionings(dag, context.partitioned)
     for vertex in list(dag.vertices.values()):
         operator = vertex.operator
         if not isinstance(operator, Join) or operator.how == "cross":
@@ -33,6 +35,8 @@ def broadcast_small_sides(dag: Dag, context: CompileContext) -> Dag:
             candidates.append((right, left))
         if operator.how in LEFT_MAY_BE_BROADCAST:
             candidates.append((left, right))
+        # A big side that lies in the partitions of its keys need not move: shuffling the small one moves fewer bytes then.
+        candidates = [(small, big) for small, big in candidates if partitioning_of(big) not in known[big.source].aligned]
         candidates = [(small, big) for small, big in candidates if _fits(small, big, sizes, context)]
         if candidates:
             small, big = min(candidates, key=lambda pair: sizes[pair[0].source] or 0)
