@@ -19,8 +19,14 @@ if TYPE_CHECKING:
     from hpcflow.launch.config.buildable import UncheckedParameterWarning as UncheckedParameterWarning
     from hpcflow.launch.config.building import build as build
     from hpcflow.launch.config.building import check as check
-    from hpcflow.launch.config.building import targets_of as targets_of
     from hpcflow.launch.config.diff import diff as diff
+    from hpcflow.launch.config.document import content_hash as content_hash
+    from hpcflow.launch.config.document import targets_of as targets_of
+    from hpcflow.launch.config.files import EditedFileWarning as EditedFileWarning
+    from hpcflow.launch.config.files import dumps as dumps
+    from hpcflow.launch.config.files import load as load
+    from hpcflow.launch.config.files import loads as loads
+    from hpcflow.launch.config.files import save as save
     from hpcflow.launch.config.script import Script as Script
     from hpcflow.launch.config.secret import Secret as Secret
     from hpcflow.launch.config.tree import broadcast as broadcast
@@ -41,8 +47,14 @@ _HOME = {
     "UncheckedParameterWarning": "hpcflow.launch.config.buildable",
     "build": "hpcflow.launch.config.building",
     "check": "hpcflow.launch.config.building",
-    "targets_of": "hpcflow.launch.config.building",
     "diff": "hpcflow.launch.config.diff",
+    "content_hash": "hpcflow.launch.config.document",
+    "targets_of": "hpcflow.launch.config.document",
+    "EditedFileWarning": "hpcflow.launch.config.files",
+    "dumps": "hpcflow.launch.config.files",
+    "load": "hpcflow.launch.config.files",
+    "loads": "hpcflow.launch.config.files",
+    "save": "hpcflow.launch.config.files",
     "Script": "hpcflow.launch.config.script",
     "Secret": "hpcflow.launch.config.secret",
     "broadcast": "hpcflow.launch.config.tree",

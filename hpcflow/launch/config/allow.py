@@ -10,6 +10,7 @@ its module (or a module above it) or itself; and the object found must say of it
 from __future__ import annotations
 
 import builtins
+import enum
 import importlib
 import re
 import sys
@@ -71,10 +72,22 @@ def resolve(path: str) -> Any:
             found = getattr(found, step)
         except AttributeError:
             raise ConfigError(f"the target {path} is not there: {found!r} has no {step!r}") from None
-    own = path_of(found) if hasattr(found, "__qualname__") else f"a {type(found).__name__}"
+    own = _own_path(found)
     if own != path:
         raise ConfigError(f"the target {path} is refused: the object found there is {own}; a file must name it so")
     return found
+
+
+def _own_path(found: Any) -> str:
+    if isinstance(found, enum.Enum):
+        return f"{path_of(type(found))}.{found.name}"
+    return path_of(found) if hasattr(found, "__qualname__") else f"a {type(found).__name__}"
+
+
+def is_imported(path: str) -> bool:
+    """Whether the target's module has been imported, so that to look at it runs nothing."""
+    module, _, name = path.partition(":")
+    return path in _ALWAYS or name.partition(".")[0] in vars(sys.modules.get(module, object))
 
 
 def resolve_node(config: Any) -> None:
@@ -104,7 +117,24 @@ def resolve_node(config: Any) -> None:
 
 
 def _settle(config: Any, state: State, name: str, convert: Any) -> None:
-    from hpcflow.launch.config.buildable import checked
+    from hpcflow.launch.config.buildable import checked, is_plain_default
 
     annotation = annotation_of(config, name)
-    state.arguments[name] = checked(config, name, configured(convert(state.arguments[name], annotation)), annotation)
+    value = _resolved_refs(state.arguments[name])
+    value = configured(convert(value, annotation))
+    try:
+        value = checked(config, name, value, annotation)
+    except ConfigError:
+        if not is_plain_default(config, name, value):
+            raise
+    state.arguments[name] = value
+
+
+def _resolved_refs(value: Any) -> Any:
+    from hpcflow.launch.config.document import Ref
+
+    if isinstance(value, Ref):
+        return resolve(value.path)
+    if type(value) in (list, tuple, set, frozenset):
+        return type(value)(_resolved_refs(part) for part in value)
+    return {_resolved_refs(key): _resolved_refs(part) for key, part in value.items()} if type(value) is dict else value

@@ -187,6 +187,17 @@ def get_argument(config: Any, name: str) -> Any:
     return value
 
 
+def is_plain_default(config: Any, name: str, value: Any) -> bool:
+    """Whether the value is the target's own default, which may be of another type than its annotation says (`x: int = None`)."""
+    parameters, _ = parameters_of(config)
+    if name not in state_of(config).defaulted or name not in parameters or parameters[name].required:
+        return False
+    try:
+        return bool(configured(parameters[name].make_default()) == value)
+    except Exception:  # arrays and the like do not compare to one truth
+        return False
+
+
 def _copied(value: Any) -> Any:
     return value.copy() if isinstance(value, list | dict | set) else value
 

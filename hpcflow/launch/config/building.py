@@ -20,6 +20,7 @@ from hpcflow.launch.config.buildable import (
     Partial,
     checked,
     get_argument,
+    is_plain_default,
     name_of,
     parameters_of,
     spelled_target,
@@ -69,7 +70,8 @@ def _problems(value: Any, path: str, done: dict[int, str], above: tuple[int, ...
             try:
                 checked(value, name, argument, annotation_or_any(value, name))
             except ConfigError as error:
-                own.append(f"{path}: {error}" if path else str(error))
+                if not is_plain_default(value, name, argument):
+                    own.append(f"{path}: {error}" if path else str(error))
     if not isinstance(value, Partial):
         for name, parameter in parameters.items():
             if parameter.required and name not in state.arguments:
@@ -203,17 +205,3 @@ def _needed_later(parameter: Any, parameters: Any, kwargs: dict[str, Any]) -> bo
 def holds_buildable(value: Any) -> bool:
     """Whether a Config or Partial is in this value or in a container of it."""
     return isinstance(value, Buildable) or any(holds_buildable(part) for _, part in parts_of(value))
-
-
-def targets_of(config: Any) -> list[str]:
-    """The paths of all targets in the tree, sorted: what a job has to allow in order to load it."""
-    found: set[str] = set()
-    stack = [config]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, Buildable):
-            found.add(spelled_target(value))
-            stack.extend(state_of(value).arguments.values())
-        else:
-            stack.extend(part for _, part in parts_of(value))
-    return sorted(found)

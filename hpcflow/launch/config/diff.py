@@ -8,9 +8,11 @@ Invariant: `diff(a, b)` is empty exactly if a == b; defaults count as values. Se
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from hpcflow.errors import ConfigError
 from hpcflow.launch.config.buildable import Buildable, effective, spelled_target, state_of
 
 Kind = Literal["added", "removed", "changed", "target"]
@@ -39,6 +41,18 @@ class Diff:
 
     def __str__(self) -> str:
         return "\n".join(_line(difference) for difference in self.differences)
+
+    def json(self) -> str:
+        """A JSON list of {path, kind, old, new}, values as a configuration file writes them."""
+        from hpcflow.launch.config.document import encode_value
+
+        def plain(value: Any) -> Any:
+            try:
+                return encode_value(value)
+            except ConfigError:  # what no file can hold is shown as Python shows it
+                return repr(value)
+
+        return json.dumps([{"path": d.path, "kind": d.kind, "old": plain(d.old), "new": plain(d.new)} for d in self.differences], indent=2)
 
 
 def _line(difference: Difference) -> str:
