@@ -35,10 +35,17 @@ if TYPE_CHECKING:
     from hpcflow.launch.config.tree import walk as walk
     from hpcflow.launch.config.tree import where_set as where_set
     from hpcflow.launch.config.visualize import visualize as visualize
+    from hpcflow.launch.environment import env as env
     from hpcflow.launch.executors.local import LocalExecutor as LocalExecutor
     from hpcflow.launch.executors.slurm import SlurmExecutor as SlurmExecutor
     from hpcflow.launch.executors.slurm_fields import SlurmFields as SlurmFields
     from hpcflow.launch.experiment.experiment import Experiment as Experiment
+    from hpcflow.launch.packagers.git_archive import GitArchivePackager as GitArchivePackager
+    from hpcflow.launch.packagers.hybrid import HybridPackager as HybridPackager
+    from hpcflow.launch.packagers.pattern import PatternPackager as PatternPackager
+    from hpcflow.launch.stop import STOP_CODE as STOP_CODE
+    from hpcflow.launch.stop import on_stop as on_stop
+    from hpcflow.launch.stop import should_stop as should_stop
 
 _HOME = {
     "allow": "hpcflow.launch.config.allow",
@@ -66,7 +73,14 @@ _HOME = {
     "LocalExecutor": "hpcflow.launch.executors.local",
     "SlurmExecutor": "hpcflow.launch.executors.slurm",
     "SlurmFields": "hpcflow.launch.executors.slurm_fields",
+    "env": "hpcflow.launch.environment",
     "Experiment": "hpcflow.launch.experiment.experiment",
+    "GitArchivePackager": "hpcflow.launch.packagers.git_archive",
+    "HybridPackager": "hpcflow.launch.packagers.hybrid",
+    "PatternPackager": "hpcflow.launch.packagers.pattern",
+    "STOP_CODE": "hpcflow.launch.stop",
+    "on_stop": "hpcflow.launch.stop",
+    "should_stop": "hpcflow.launch.stop",
 }
 
 __all__ = [*_HOME]  # noqa: PLE0604 (the names of _HOME are strings)

@@ -24,9 +24,11 @@ from hpcflow.launch.request import Command, JobRequest, LauncherName, Mode, OnFa
 
 DIRECTORY_WORD = "{attempt}"
 """In an argument list: the attempt's directory."""
+CODE_WORD = "{code}"
+"""In an argument list: the folder of the packaged code."""
 
 
-def payload_of(task: Any, executor: Executor, mode: str, on_failure: str) -> dict[str, Any]:
+def payload_of(task: Any, executor: Executor, mode: str, on_failure: str, packaged: bool = False) -> dict[str, Any]:
     """The payload of a Script, a list of Scripts (a group), a Partial or a Config. Raises ConfigError for anything else."""
     members = list(task) if isinstance(task, list | tuple) else [task]
     if not members:
@@ -47,7 +49,7 @@ def payload_of(task: Any, executor: Executor, mode: str, on_failure: str) -> dic
             if isinstance(value, Secret) and secrets.setdefault(variable, _reference(value)) != _reference(value):
                 raise ConfigError(f"two commands of one group have different secrets {variable}: give the variables different names")
         plain = {variable: value for variable, value in member.env.items() if not isinstance(value, Secret)}
-        commands.append({"name": name, "argv": _absolute(member, python), "env": plain})
+        commands.append({"name": name, "argv": _placed(member, python, packaged), "env": plain})
     if len(commands) == 1:
         label, commands[0]["name"] = commands[0]["name"], "main"
     else:
@@ -62,10 +64,11 @@ def _label(script: Script) -> str:
     return slug(name)
 
 
-def _absolute(script: Script, python: str) -> list[str]:
-    """The words; a script's file by its full path, since a job may start elsewhere."""
+def _placed(script: Script, python: str, packaged: bool) -> list[str]:
+    """The words; a script's file as it is in the package, else by its full path, since a job may start elsewhere."""
     path = str(script.path)
-    return [os.path.abspath(word) if path and word == path else word for word in script.argv(python)]
+    place = f"{CODE_WORD}/{os.path.relpath(path)}" if packaged and path and not os.path.isabs(path) else os.path.abspath(path)
+    return [place if path and word == path else word for word in script.argv(python)]
 
 
 def _reference(secret: Secret) -> dict[str, Any]:
@@ -78,7 +81,7 @@ def job_request(task: Task, executor: Executor, number: int, key: str, directory
     launcher: LauncherName = getattr(executor, "launcher", "none")
     commands = tuple(
         Command(
-            argv=tuple(word.replace(DIRECTORY_WORD, str(directory)) for word in command["argv"]),
+            argv=tuple(word.replace(DIRECTORY_WORD, str(directory)).replace(CODE_WORD, str(code)) for word in command["argv"]),
             name=command["name"],
             environment=dict(command.get("env", {})),
             launcher=command.get("launcher") or launcher,
@@ -88,9 +91,6 @@ def job_request(task: Task, executor: Executor, number: int, key: str, directory
         )
         for command in payload["commands"]
     )
-    environment = dict(getattr(executor, "env", {}))
-    if code is not None:
-        environment["HPCFLOW_CODE"] = str(code)
     return JobRequest(
         key=key,
         task=task.name,
@@ -100,9 +100,10 @@ def job_request(task: Task, executor: Executor, number: int, key: str, directory
         mode=payload.get("mode", "sequential"),
         on_failure=payload.get("on_failure", "stop"),
         setup=tuple(getattr(executor, "setup", ())),
-        environment=environment,
+        environment=dict(getattr(executor, "env", {})),
         secrets={name: secret_source(value) for name, value in payload.get("secrets", {}).items()},
         workdir=getattr(executor, "workdir", None) or payload.get("workdir"),
+        code=None if code is None else str(code),
         ntasks=ranks_of(executor),
         cpus_per_task=int(getattr(executor, "cpus_per_task", None) or 1),
         memory_mb=task.resources.get("memory_mb"),

@@ -77,6 +77,7 @@ class JobRequest:
     environment: variables of all commands
     secrets: variable -> where the job finds its value
     workdir: where the commands start
+    code: folder of the packaged code; checked against its manifest, and first on Python's path
     ntasks, cpus_per_task, memory_mb, gpus: what the job needs; memory and GPUs of the whole job
     stop_budget: how often the job may ask to be run again by exit status 75
     """
@@ -92,6 +93,7 @@ class JobRequest:
     environment: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, SecretSource] = field(default_factory=dict)
     workdir: str | None = None
+    code: str | None = None
     ntasks: int = 1
     cpus_per_task: int = 1
     memory_mb: int | None = None

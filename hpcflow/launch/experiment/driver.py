@@ -22,6 +22,7 @@ from hpcflow.launch.experiment.decide import Attempt, Skip, Submit, TaskState, e
 from hpcflow.launch.experiment.lease import Lease
 from hpcflow.launch.experiment.model import Task
 from hpcflow.launch.experiment.records import Records
+from hpcflow.launch.home import home
 from hpcflow.launch.payloads import job_request
 from hpcflow.launch.request import JobRequest
 from hpcflow.launch.settings import settings
@@ -199,7 +200,7 @@ class Driver:
 
     def _request(self, task: Task, number: int, key: str, directory: Path) -> JobRequest:
         code = task.payload.get("code")
-        return job_request(task, self._executors[task.name], number, key, directory, None if code is None else self.records.directory / "code" / code)
+        return job_request(task, self._executors[task.name], number, key, directory, None if code is None else home() / "code" / code / "files")
 
     def _pause(self) -> float:
         kinds = {self._executors[name].name for name in self.running}

@@ -33,6 +33,7 @@ from hpcflow.launch.experiment.lease import Lease
 from hpcflow.launch.experiment.model import Condition, Spec, Task
 from hpcflow.launch.experiment.records import Records
 from hpcflow.launch.home import home, slug
+from hpcflow.launch.packagers.base import Package, Packager, pack
 from hpcflow.launch.payloads import payload_of
 
 _TASK_FIELDS = ("memory_mb", "gpus")
@@ -63,12 +64,18 @@ class Experiment:
     Args:
         title: any text.
         executor: default LocalExecutor().
+        packager: what code goes along; None: none, the tasks use the files where they are.
         tags, notes: for finding it again.
     """
 
-    def __init__(self, title: str, executor: Executor | None = None, *, tags: Sequence[str] = (), notes: str = "") -> None:
+    def __init__(
+        self, title: str, executor: Executor | None = None, *, packager: Packager | None = None, tags: Sequence[str] = (), notes: str = ""
+    ) -> None:
         self.title = title
         self.executor = executor or LocalExecutor()
+        self.packager = packager
+        self.package: Package | None = None
+        """What was packed by `run`."""
         self.tags = tuple(tags)
         self.notes = notes
         self.id = os.urandom(4).hex()
@@ -111,7 +118,7 @@ class Experiment:
         for dependency in dependencies:
             if dependency.experiment is not self:
                 raise ConfigError(f"{dependency!r} belongs to another experiment: tasks depend on tasks of their own")
-        payload = payload_of(task, where, mode, on_failure)
+        payload = payload_of(task, where, mode, on_failure, self.packager is not None)
         base = name or payload["label"]
         taken = {other.name for other in self._tasks}
         if name is not None and name in taken:
@@ -137,7 +144,9 @@ class Experiment:
 
     def spec(self) -> Spec:
         """Everything, frozen. Raises ConfigError for circles."""
-        facts = {"host": socket.gethostname(), "user": getpass.getuser(), "directory": os.getcwd(), "command": sys.argv}
+        facts: dict[str, Any] = {"host": socket.gethostname(), "user": getpass.getuser(), "directory": os.getcwd(), "command": sys.argv}
+        if self.package is not None:
+            facts["code"] = {"digest": self.package.digest, "files": self.package.files, "notes": list(self.package.notes)}
         created = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         return Spec(self.id, self.title, created, tuple(self._tasks), self.tags, self.notes, facts)
 
@@ -166,6 +175,9 @@ class Experiment:
             raise ConfigError("this experiment has been submitted already; `rerun` makes a new one of it")
         if sequential:
             self._tasks = _in_sequence(self._tasks)
+        if self.packager is not None:
+            self.package = pack(self.packager)
+            self._tasks = [dataclasses.replace(t, payload={**t.payload, "code": self.package.digest}) for t in self._tasks]
         self._records = Records.create(self.directory, self.spec())
         if detach:
             self._detached = True

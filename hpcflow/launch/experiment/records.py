@@ -50,7 +50,7 @@ class Records:
     def create(cls, directory: Path, spec: Spec) -> Records:
         """Write a new experiment down."""
         make_directory(directory)
-        for name in ("journal", "code", "tasks"):
+        for name in ("journal", "tasks"):
             make_directory(directory / name)
         for task in spec.tasks:
             make_directory(directory / "tasks" / task.directory / "attempts")

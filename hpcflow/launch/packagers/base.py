@@ -1,0 +1,131 @@
+"""A packager chooses files; packing copies them into a folder named by their content.
+
+Invariant: the same content gives the same folder, whoever packed it and when; a folder is there whole or not at all, with a manifest that the job
+checks; secrets (`.env`, `*.pem`, `id_*`, ...) are packed only when they are asked for by name.
+
+    package = pack(PatternPackager(include=("mylib/**/*.py",)))
+    package.path          # ~/.local/share/hpcflow/code/3fb0.../files
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from hpcflow.errors import ConfigError, LaunchError
+from hpcflow.launch.files import make_directory, write_json
+from hpcflow.launch.home import home
+
+SECRET_NAMES = (".env", ".env.*", "*.pem", "*.key", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", ".netrc", ".pypirc", "*.kdbx", "credentials*")
+DEFAULT_LIMIT_BYTES = 200 << 20
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A file that a packager chose: its place in the package, where it is, and whether it was named in full."""
+
+    path: PurePosixPath
+    source: Path
+    named: bool = False
+
+
+@dataclass(frozen=True)
+class Package:
+    """Packed code. notes: what somebody should know (uncommitted changes, links, submodules)."""
+
+    digest: str
+    path: Path
+    files: int
+    size_bytes: int
+    notes: tuple[str, ...] = ()
+
+
+class Packager(ABC):
+    """Chooses the files."""
+
+    @abstractmethod
+    def choose(self, root: Path) -> tuple[list[Chosen], list[str]]:
+        """The files below `root`, and notes. Raises ConfigError for a state that is not to be packed."""
+
+
+def pack(packager: Packager, root: Path | None = None, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> Package:
+    """Copy the chosen files into `code/<digest>` of the launch home, unless they are there. Raises ConfigError above the limit, or for no files."""
+    root = (root or Path.cwd()).absolute()
+    chosen, notes = packager.choose(root)
+    files = {str(c.path): c for c in chosen if c.named or not is_secret(c.path.name)}
+    left_out = sorted(str(c.path) for c in chosen if not c.named and is_secret(c.path.name))
+    if left_out:
+        notes.append(f"left out as secrets: {', '.join(left_out[:5])}; name them in full to pack them")
+    if not files:
+        raise ConfigError(f"{type(packager).__name__} finds no file in {root}: check its patterns")
+    size = sum(c.source.stat().st_size for c in files.values())
+    if size > limit_bytes:
+        largest = sorted(files.values(), key=lambda c: -c.source.stat().st_size)[:3]
+        named = ", ".join(f"{c.path} ({c.source.stat().st_size >> 20} MB)" for c in largest)
+        raise ConfigError(
+            f"{size >> 20} MB of code are more than {limit_bytes >> 20} MB: exclude what is not code (largest: {named}), or raise the limit"
+        )
+    digests = {name: _digest(c.source) for name, c in sorted(files.items())}
+    modes = {name: "x" if os.access(c.source, os.X_OK) else "-" for name, c in files.items()}
+    digest = hashlib.sha256("".join(f"{modes[name]} {value}  {name}\n" for name, value in digests.items()).encode()).hexdigest()[:32]
+    target = home() / "code" / digest
+    if not (target / "manifest").exists():
+        _copy(files, digests, target)
+    return Package(digest, target / "files", len(files), size, tuple(notes))
+
+
+def _copy(files: dict[str, Chosen], digests: dict[str, str], target: Path) -> None:
+    draft = make_directory(target.parent) / f".{target.name}.{os.getpid()}"
+    shutil.rmtree(draft, ignore_errors=True)
+    for name, chosen in files.items():
+        place = draft / "files" / name
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        shutil.copyfile(chosen.source, place)
+        place.chmod(0o700 if os.access(chosen.source, os.X_OK) else 0o600)
+        if _digest(place) != digests[name]:
+            raise LaunchError(f"{chosen.source} changed while it was packed: try again")
+    (draft / "manifest").write_text("".join(f"{value}  {name}\n" for name, value in digests.items() if "\n" not in name and "\\" not in name))
+    write_json(draft / "about.json", {"files": len(files)})
+    draft.chmod(0o700)
+    try:
+        draft.rename(target)
+    except OSError:  # another process packed the same
+        shutil.rmtree(draft, ignore_errors=True)
+        if not (target / "manifest").exists():
+            raise
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_secret(name: str) -> bool:
+    """Whether a file's name is one that secrets have."""
+    return any(fnmatch.fnmatch(name, pattern) for pattern in SECRET_NAMES)
+
+
+def matches(path: PurePosixPath, patterns: Sequence[str]) -> bool:
+    """Whether one of the patterns fits: `*` stops at slashes, `**` does not; a pattern without a slash fits names anywhere.
+
+    >>> path = PurePosixPath("a/b/c.py")
+    >>> matches(path, ["a/**/*.py"]), matches(path, ["*.py"]), matches(path, ["a/*.py"])
+    (True, True, False)
+    """
+    return any(
+        _fits(path.parts, tuple(PurePosixPath(pattern).parts)) if "/" in pattern else fnmatch.fnmatch(path.name, pattern) for pattern in patterns
+    )
+
+
+def _fits(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_fits(parts[i:], pattern[1:]) for i in range(len(parts) + 1))
+    return bool(parts) and fnmatch.fnmatch(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
