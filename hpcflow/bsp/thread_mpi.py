@@ -51,7 +51,7 @@ from hpcflow.bsp.threads.foreign import COMM_TYPE_SHARED as COMM_TYPE_SHARED
 from hpcflow.bsp.threads.foreign import IN_PLACE as IN_PLACE
 from hpcflow.bsp.threads.foreign import PROC_NULL as PROC_NULL
 from hpcflow.bsp.threads.foreign import ROOT as ROOT
-from hpcflow.bsp.threads.foreign import TAG_LIMIT
+from hpcflow.bsp.threads.foreign import TAG_UB as TAG_UB
 from hpcflow.bsp.threads.foreign import UNDEFINED as UNDEFINED
 from hpcflow.bsp.threads.foreign import InPlaceType as InPlaceType
 from hpcflow.bsp.threads.message_calls import MatchedMessage
@@ -80,7 +80,6 @@ Message = MatchedMessage
 Exception = MpiError
 REQUEST_NULL = Request()
 INFO_NULL = None
-TAG_UB = TAG_LIMIT
 VERSION, SUBVERSION = 4, 0
 THREAD_SINGLE, THREAD_FUNNELED, THREAD_SERIALIZED, THREAD_MULTIPLE = range(4)
 MODE_NOCHECK, MODE_NOSTORE, MODE_NOPUT, MODE_NOPRECEDE, MODE_NOSUCCEED = 1, 2, 4, 8, 16  # hints to Fence and Lock_all, without effect

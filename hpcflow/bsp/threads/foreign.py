@@ -20,7 +20,7 @@ PROC_NULL: Final = -102
 ROOT: Final = -103
 ANY_TAG: Final = -104
 UNDEFINED: Final = -32766  # the same in MPICH, Open MPI and the MPI ABI
-TAG_LIMIT: Final = (1 << 31) - 1
+TAG_UB: Final = (1 << 31) - 1
 COMM_TYPE_SHARED: Final = 1
 
 
@@ -87,9 +87,9 @@ def is_proc_null(value: Any, size: int) -> bool:
 
 def tag_of(value: Any) -> int:
     tag = operator.index(value)
-    if 0 <= tag <= TAG_LIMIT:
+    if 0 <= tag <= TAG_UB:
         return tag
-    raise MpiError(ERR_TAG, f"{tag}: give 0 to {TAG_LIMIT}")
+    raise MpiError(ERR_TAG, f"{tag}: give 0 to {TAG_UB}")
 
 
 def wanted_tag(value: Any) -> int | None:
