@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from hpcflow.api.dataset import Dataset as Dataset
     from hpcflow.api.functions import collect_all as collect_all
     from hpcflow.api.functions import concat as concat
+    from hpcflow.api.shared import Accumulator as Accumulator
+    from hpcflow.api.shared import Broadcast as Broadcast
+    from hpcflow.api.shared import accumulator as accumulator
+    from hpcflow.api.shared import broadcast as broadcast
     from hpcflow.errors import ActionCancelledError as ActionCancelledError
     from hpcflow.errors import CollectiveAbortedError as CollectiveAbortedError
     from hpcflow.errors import CollectiveMismatchError as CollectiveMismatchError
@@ -57,6 +61,10 @@ _HOME = {
     "program": "hpcflow.programs",
     "concat": "hpcflow.api.functions",
     "collect_all": "hpcflow.api.functions",
+    "broadcast": "hpcflow.api.shared",
+    "Broadcast": "hpcflow.api.shared",
+    "accumulator": "hpcflow.api.shared",
+    "Accumulator": "hpcflow.api.shared",
     "HpcflowError": "hpcflow.errors",
     "ConfigError": "hpcflow.errors",
     "LaunchError": "hpcflow.errors",

@@ -38,6 +38,7 @@ from hpcflow.ir.operators.write_csv import WriteCsv
 from hpcflow.ir.operators.write_ipc import WriteIpc
 from hpcflow.ir.operators.write_parquet import WriteParquet
 from hpcflow.ir.properties import EdgeProperties, Pattern, SortKey
+from hpcflow.ir.shared_values import collecting
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -463,7 +464,8 @@ def _check_count(n: int, what: str) -> None:
 
 def _infer_schema(function: Callable[[Any], Any], schema: pl.Schema, format: Format) -> pl.Schema:
     try:
-        return from_format(function(to_format(pl.DataFrame(schema=schema), format)), "map_batches").schema
+        with collecting():  # what it adds to accumulators here counts nowhere
+            return from_format(function(to_format(pl.DataFrame(schema=schema), format)), "map_batches").schema
     except Exception as error:
         raise SchemaError(
             f"map_batches: the result's schema could not be found by calling the function with an empty table ({error}); pass schema={{...}}"

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from hpcflow.errors import StepTimeoutError, WorkerLostError
 from hpcflow.events import records
 from hpcflow.ir.properties import Persistence
+from hpcflow.ir.shared_values import noting
 from hpcflow.plan.physical import BlocksLeaf, ExchangeOutput, PhysicalPlan, ShareLeaf, Stage, StoreOutput
 from hpcflow.plan.reuse import Bindings
 from hpcflow.runtime import messages as m
-from hpcflow.runtime.action_end import abort_action, commit_sinks, end_action, end_early, extract_tables, keep_caches
+from hpcflow.runtime.action_end import abort_action, commit_sinks, end_action, end_early, extract_tables, keep_caches, merge_sums
 from hpcflow.runtime.action_result import ActionResult, stage_reports
 from hpcflow.runtime.action_state import ActionState, StageRun
 from hpcflow.runtime.bsp_stages import check_steps, lies_in_shares, plan_tasks, reads_blocks, run_together
@@ -47,10 +48,12 @@ class ActionRun(ActionState):
     def run(self) -> ActionResult:
         """Run to the end; see the module's invariant."""
         started = time.monotonic()
-        blob = None if self.bindings.keeps_plan else dump_plan(self.plan)
+        with noting() as shared:
+            blob = None if self.bindings.keeps_plan else dump_plan(self.plan)
         digest = self.master.plans.hash_of(self.plan) if blob is None else hashlib.sha256(blob).hexdigest()
         self.emit(records.ActionStarted(action=self.id, name=self.name, stages=len(self.stages), plan_hash=digest[:16]))
         try:
+            self.master.share(shared.values())
             self.mail.to_all(m.LoadPlan(self.id, digest, blob, self.bindings.caches))
             for exchange in self.plan.exchanges.values():
                 if exchange.producer < 0:
@@ -62,6 +65,7 @@ class ActionRun(ActionState):
             tables = extract_tables(self)
             commit_sinks(self)
             keep_caches(self)
+            merge_sums(self)
         except BaseException as error:
             abort_action(self, error)
             self.emit(records.ActionFailed(action=self.id, seconds=time.monotonic() - started, error=type(error).__name__, message=str(error)[:2000]))

@@ -8,9 +8,11 @@ from __future__ import annotations
 import queue
 import time
 
+import cloudpickle
 import polars as pl
 
 from hpcflow.errors import StepTimeoutError, WorkerLostError
+from hpcflow.ir import shared_values
 from hpcflow.ir.operators.sink import Sink
 from hpcflow.plan.physical import SinkOutput, StoreOutput
 from hpcflow.runtime import messages as m
@@ -58,6 +60,14 @@ def keep_caches(state: ActionState) -> None:
                 kept = kept_partitionings(blocks, state.master.worker_ranks, output.partitionings)
                 state.master.caches[state.bindings.cache(output.cache)] = CachedBlocks(blocks, kept)
     keep_shares(state)
+
+
+def merge_sums(state: ActionState) -> None:
+    """Give what the tasks have added to the driver's accumulators, stage by stage and in task order."""
+    for run in state.stages.values():
+        for index in sorted(run.results):
+            if run.results[index].sums:
+                shared_values.merge(cloudpickle.loads(run.results[index].sums))
 
 
 def end_early(state: ActionState) -> None:

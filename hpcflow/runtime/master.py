@@ -6,8 +6,10 @@ caller's thread; exchange steps of all of them come from one sequence and are op
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import queue
+import socket
 import threading
 import time
 from collections.abc import Iterable
@@ -18,13 +20,28 @@ from hpcflow.comm.engine import Engine
 from hpcflow.config import SessionConfig
 from hpcflow.errors import LaunchError, WorkerLostError
 from hpcflow.events.log import EventLog
+from hpcflow.ir.shared_values import Shareable
 from hpcflow.native import ArenaPool
 from hpcflow.plan.physical import PhysicalPlan
 from hpcflow.plan.reuse import Bindings
 from hpcflow.runtime.action import ActionRun
 from hpcflow.runtime.action_result import ActionResult
-from hpcflow.runtime.messages import TO_MASTER, TO_WORKER, DropBlocks, Heartbeat, Hello, Several, Shutdown, WorkerEvent, decode, encode, own_versions
+from hpcflow.runtime.messages import (
+    TO_MASTER,
+    TO_WORKER,
+    DropBlocks,
+    DropShared,
+    Heartbeat,
+    Hello,
+    Several,
+    Shutdown,
+    WorkerEvent,
+    decode,
+    encode,
+    own_versions,
+)
 from hpcflow.runtime.sent_plans import SentPlans
+from hpcflow.runtime.shared import SharedSender
 from hpcflow.runtime.task_making import CachedBlocks, StoredBlock, kept_partitionings
 from hpcflow.shuffle.exchange import ExchangeService
 
@@ -56,6 +73,7 @@ class Master:
         self._replaced: list[tuple[set[int], list[tuple[Any, ...]]]] = []
         """Blocks that a cached dataset no longer has, and the actions that may still read them."""
         self._caches_lock = threading.Lock()
+        self.shared = SharedSender(engine, pool, self._drop_shared)
         self.lost: WorkerLostError | None = None
         """Why no more actions can run."""
         engine.subscribe(TO_MASTER, self._receive)
@@ -109,6 +127,17 @@ class Master:
         for rank in ranks:
             self.engine.send(rank, TO_WORKER, payload)
 
+    def share(self, values: Iterable[Shareable]) -> None:
+        """Send these broadcast values to every process that has workers, unless it has them."""
+        of_process = {(hello.host, hello.pid): rank for rank, hello in self.hellos.items()}
+        here = socket.gethostname()
+        self.shared.send(values, {rank: pid if host == here else 0 for (host, pid), rank in of_process.items()})
+
+    def _drop_shared(self, key: str) -> None:
+        if self.lost is None and self.engine.error is None:
+            with contextlib.suppress(WorkerLostError):  # the session has ended meanwhile
+                self.broadcast(DropShared(key))
+
     def unpersist(self, key: str) -> None:
         """Free a cached dataset."""
         with self._caches_lock:
@@ -148,6 +177,7 @@ class Master:
 
     def shutdown(self) -> None:
         """Let the workers leave `serve`."""
+        self.shared.close()
         if self.engine.error is None:
             self.broadcast(Shutdown())
 

@@ -116,6 +116,13 @@ class DropBlocks:
 
 
 @dataclass(frozen=True)
+class DropShared:
+    """The broadcast value of this key is no longer needed."""
+
+    key: str
+
+
+@dataclass(frozen=True)
 class AbortAction:
     """Drop the tasks and exchanges of an action, then say ActionEnded."""
 
@@ -190,6 +197,8 @@ class TaskResult:
     peak_memory_bytes: int = 0
     kept: dict[str, tuple[tuple[Any, ...], int, int]] = field(default_factory=dict)
     """Edge into a bsp step -> (key, rows, bytes) of the share of a cached dataset that is now one block of this worker."""
+    sums: bytes = b""
+    """Pickled: accumulator -> what the task has added."""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from hpcflow.comm.engine import Engine
 from hpcflow.comm.watchdog import EXIT_FAILURE, all_stacks, end_process, where, write_report
 from hpcflow.config import SessionConfig
 from hpcflow.errors import ActionCancelledError, HpcflowError, SpillError, WorkerLostError
+from hpcflow.ir import shared_values
 from hpcflow.ir.operators.base import TaskInfo
 from hpcflow.ir.operators.sink import Sink
 from hpcflow.ir.operators.source import Source
@@ -61,6 +62,7 @@ from hpcflow.runtime.endings import process_namespace
 from hpcflow.runtime.failures import first_line, pack_error, task_failed
 from hpcflow.runtime.oversize import Keep, Pieces, check_piece, cut_into_pieces, target_bytes
 from hpcflow.runtime.partitioning import make_partitioner, partitioner_name
+from hpcflow.runtime.shared import SharedReceiver
 from hpcflow.runtime.tasks import OperatorTrace, evaluate
 from hpcflow.runtime.vitals import Vitals
 from hpcflow.shuffle.exchange import Exchange, ExchangeService, ExchangeStats
@@ -142,6 +144,7 @@ class Worker:
         self._communicators = communicators
         self._contexts = Contexts(engine, exchanges, store, number, config, lambda event: self._send(m.WorkerEvent(self.engine.rank, event)))
         self._user = UserThread(f"hpcflow-bsp-{number}")
+        self._shared = SharedReceiver(engine)
         self._threads = [threading.Thread(target=self._run_tasks, name=f"hpcflow-task-{i}", daemon=True) for i in range(self.slots)]
         store.emit = lambda event: self._send(m.WorkerEvent(self.engine.rank, event))
         store.on_failure = self._spill_failed
@@ -179,6 +182,7 @@ class Worker:
                 thread.join(timeout=10.0)
             self._user.stop(timeout_s=10.0)
             self._contexts.close()
+            self._shared.close()
 
     # -- messages -----------------------------------------------------------------------------------------------------------------------------------
 
@@ -230,6 +234,8 @@ class Worker:
                 exchange.finish()
         elif isinstance(message, m.CloseExchange):
             self._close(self._actions[message.action], message.edge)
+        elif isinstance(message, m.DropShared):
+            self._shared.drop(message.key)
         elif isinstance(message, m.DropBlocks):
             self.store.remove_prefix(message.prefix)
         elif isinstance(message, m.AbortAction | m.EndAction):
@@ -471,6 +477,7 @@ class Worker:
         self.store.make_room()
         with contextlib.ExitStack() as cleanup:
             cleanup.callback(self.store.budget.release, "tasks", reservation)
+            sums = cleanup.enter_context(shared_values.collecting())
             peak = cleanup.enter_context(self.store.budget.watch_peak())
             target = self.config.target_partition_bytes or target_bytes(self.store.budget.limit_bytes, self.slots)
             pieces = cut_into_pieces(action.plan, stage, task, action.exchanges, target) if step is None else None
@@ -491,6 +498,7 @@ class Worker:
             time.monotonic() - started,
             peak_memory_bytes=peak.bytes,
             kept=kept,
+            sums=cloudpickle.dumps(sums, protocol=5) if sums else b"",
             **result,
         )
 

@@ -3,6 +3,7 @@
 import polars as pl
 import pytest
 
+from hpcflow.testing.run import world_size
 from hpcflow.testing.session import run_session_mpi
 from tests.api.oracle import same
 from tests.api.test_bsp import WHERE, where
@@ -10,7 +11,7 @@ from tests.api.test_bsp import WHERE, where
 pytestmark = pytest.mark.mpi
 
 
-@pytest.mark.parametrize("master", ["dedicated", "shared"])
+@pytest.mark.parametrize("master", ["dedicated", "shared"] if world_size() > 1 else ["shared"])
 def test_the_communicator_is_mpi4pys_and_holds_exactly_the_workers(master):
     def job(session):
         def look(ctx, table):
