@@ -93,6 +93,7 @@ class SentBroadcast:
         return shared_values.get(self.key)
 
     def unpersist(self) -> None:
+        """Not here."""
         raise ConfigError("unpersist is for the driver: call it on what hf.broadcast(value) returned")
 
 
