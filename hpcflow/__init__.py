@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hpcflow.api.dataset import Dataset as Dataset
     from hpcflow.api.functions import collect_all as collect_all
     from hpcflow.api.functions import concat as concat
+    from hpcflow.api.graph import Graph as Graph
     from hpcflow.api.shared import Accumulator as Accumulator
     from hpcflow.api.shared import Broadcast as Broadcast
     from hpcflow.api.shared import accumulator as accumulator
@@ -59,6 +60,7 @@ _HOME = {
     "Dataset": "hpcflow.api.dataset",
     "Program": "hpcflow.programs",
     "program": "hpcflow.programs",
+    "Graph": "hpcflow.api.graph",
     "concat": "hpcflow.api.functions",
     "collect_all": "hpcflow.api.functions",
     "broadcast": "hpcflow.api.shared",

@@ -291,14 +291,14 @@ class Session:
     def _unpersist(self, key: str) -> None:
         self._master.unpersist(key)
 
-    def _explain(self, sink: Dataset, passes: bool, analyze: bool, format: str) -> str:
+    def _explain(self, sinks: list[Dataset], passes: bool, analyze: bool, format: str) -> str:
         if analyze:
-            self._stop_if_only_explained([sink])
+            self._stop_if_only_explained(sinks)
             self._actions += 1
-            compiled = self._compiled([sink])
+            compiled = self._compiled(sinks)
             result = self._master.run(compiled.plan, "explain")
         else:
-            compiled, result = self._compile([sink]), None
+            compiled, result = self._compile(sinks), None
         parts = (compiled.logical, compiled.optimized, compiled.passes, compiled.plan)
         return explain(*parts, passes=passes, result=result, format=format, workers=self.workers)
 

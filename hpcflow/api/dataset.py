@@ -454,7 +454,7 @@ class Dataset:
     def explain(self, passes: bool = False, analyze: bool = False, format: Literal["text", "dot", "json"] = "text") -> str:
         """The plan: logical Dag, optimized Dag, stages. `passes`: what each pass did; `analyze`: run it and show rows, bytes and seconds of each
         stage."""
-        return self._session._explain(self._then(Collect(), GATHER), passes, analyze, format)
+        return self._session._explain([self._then(Collect(), GATHER)], passes, analyze, format)
 
 
 def _check_count(n: int, what: str) -> None:

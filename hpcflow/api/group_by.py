@@ -16,15 +16,15 @@ from hpcflow.ir.operators.map_batches import Format
 from hpcflow.ir.properties import EdgeProperties, Pattern
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from hpcflow.api.dataset import Dataset
 
 
 class GroupBy:
-    """What `Dataset.group_by` returns."""
+    """What `Dataset.group_by` returns. edge: properties of its shuffle that are no longer the compiler's to choose."""
 
-    def __init__(self, dataset: Dataset, by: list[pl.Expr], maintain_order: bool) -> None:
+    def __init__(self, dataset: Dataset, by: list[pl.Expr], maintain_order: bool, edge: Mapping[str, Any] | None = None) -> None:
         if not by:
             raise SchemaError("group_by needs at least one key; use select for aggregates over all rows")
         self._dataset = dataset
@@ -33,6 +33,7 @@ class GroupBy:
         if twice := [name for name in names if names.count(name) > 1]:
             raise SchemaError(f"group_by: two keys are named {twice[0]!r}; give one another name with .alias()")
         self._maintain_order = maintain_order
+        self._edge_choice = dict(edge or {})
 
     def agg(self, *aggs: Any, **named_aggs: Any) -> Dataset:
         """One row a group. See `polars.LazyGroupBy.agg`."""
@@ -46,6 +47,8 @@ class GroupBy:
         if plain := [k for k in names if k in taken]:
             raise SchemaError(f"group_by: {plain[0]!r} is a key and the name of an aggregation; give the aggregation another name with .alias()")
         edge = EdgeProperties(pattern=Pattern.HASH_SHUFFLE, keys=row_keys(keys, prepared.schema))
+        if self._edge_choice:
+            edge = edge.with_user_choice(**self._edge_choice)
         if not self._maintain_order:
             return _named(prepared._then(operators.GroupBy(tuple(keys), tuple(expressions)), edge), back)
         origin = building.fresh_name("origin")

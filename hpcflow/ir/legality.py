@@ -14,6 +14,7 @@ from hpcflow.ir.operators.bsp import Bsp
 from hpcflow.ir.operators.concat import Concat, ReadCache
 from hpcflow.ir.operators.join import Join
 from hpcflow.ir.operators.source import Source
+from hpcflow.ir.operators.task_function import TaskFunction
 from hpcflow.ir.operators.with_columns import WithScalars
 from hpcflow.ir.properties import Pattern
 
@@ -45,7 +46,7 @@ def check(dag: Dag) -> None:
 def _inputs_wanted(operator: Operator) -> int:
     if isinstance(operator, Source | ReadCache):
         return 0
-    if isinstance(operator, Concat | Bsp):
+    if isinstance(operator, Concat | Bsp | TaskFunction):
         return operator.inputs_count
     return 2 if isinstance(operator, Join | WithScalars) else 1
 

@@ -143,6 +143,17 @@ class Stage:
     in_runs: bool = False
     """Source tasks go to the workers in contiguous runs, so that blocks lie in worker order: shares are dealt out of them."""
 
+    def vertices(self) -> tuple[int, ...]:
+        """Vertices whose operators the stage evaluates, readers before what they read."""
+        found: list[int] = []
+        stack: list[Node | Leaf] = [self.root]
+        while stack:
+            item = stack.pop()
+            if isinstance(item, Node):
+                found.append(item.vertex)
+                stack.extend(reversed(item.children))
+        return tuple(found)
+
     def leaves(self) -> tuple[Leaf, ...]:
         """All leaves, left to right."""
         found: list[Leaf] = []
@@ -171,6 +182,10 @@ class PhysicalPlan:
     def operator(self, vertex: int) -> Operator:
         """The operator of a vertex of the Dag."""
         return self.dag.vertices[vertex].operator
+
+    def has_whole_partitions(self, stage: Stage) -> bool:
+        """Whether an operator of `stage` is promised one task for each partition of its inputs."""
+        return any(self.operator(vertex).whole_partitions for vertex in stage.vertices())
 
     def exchange_producer(self, edge: str) -> Stage | None:
         """The stage that inserts into `edge`."""

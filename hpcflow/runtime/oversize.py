@@ -48,8 +48,8 @@ def target_bytes(budget_bytes: int, slots: int) -> int:
 
 
 def cut_into_pieces(plan: PhysicalPlan, stage: Stage, task: TaskSpec, exchanges: dict[str, Exchange], target: int) -> Pieces | None:
-    """How to cut the input of `task`; None when it is small enough or is not made of hash or range partitions alone."""
-    if any(not isinstance(ref, PartitionRun) for _, ref in task.reads):
+    """How to cut the input of `task`; None when it is small enough, is not made of hash or range partitions alone, or is promised whole."""
+    if plan.has_whole_partitions(stage) or any(not isinstance(ref, PartitionRun) for _, ref in task.reads):
         return None
     runs = {leaf.edge: ref for leaf, ref in task.reads if isinstance(leaf, ExchangeLeaf) and isinstance(ref, PartitionRun)}
     if len(runs) != len(task.reads):

@@ -129,7 +129,9 @@ class _Read:
 
 def make_tasks(plan: PhysicalPlan, stage: Stage, known: KnownInputs) -> list[PlannedTask]:
     """All tasks of `stage`, in the order of its rows."""
-    reads = _coalesced(_reads(plan, stage.root, known) or [], known)
+    reads = _reads(plan, stage.root, known) or []
+    if not plan.has_whole_partitions(stage):
+        reads = _coalesced(reads, known)
     tasks = [PlannedTask(TaskSpec(stage.id, index, tuple(read.refs.items())), read.rank, read.partitions) for index, read in enumerate(reads)]
     return _with_positions(tasks, stage, known) if stage.uses_positions else tasks
 

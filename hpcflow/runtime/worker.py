@@ -233,7 +233,9 @@ class Worker:
             if exchange is not None:
                 exchange.finish()
         elif isinstance(message, m.CloseExchange):
-            self._close(self._actions[message.action], message.edge)
+            ended = message.action not in self._actions  # told together with its last tasks, and nothing of it is left
+            if not ended:
+                self._close(self._actions[message.action], message.edge)
         elif isinstance(message, m.DropShared):
             self._shared.drop(message.key)
         elif isinstance(message, m.DropBlocks):

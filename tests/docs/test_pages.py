@@ -19,6 +19,13 @@ _LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 _PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
+def test_the_graph_on_the_graph_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = _PYTHON.findall((ROOT / "docs" / "graph.md").read_text())
+    exec(compile(block, "graph.md", "exec"), {})
+    told = capsys.readouterr().out
+    assert "numbers --keyed_reduce" in told and "shape: (7, 2)" in told
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_of_a_page_lead_to_files(page: Path) -> None:
     targets = [target for target in _LINK.findall(page.read_text()) if "://" not in target]

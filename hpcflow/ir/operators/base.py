@@ -48,6 +48,8 @@ class Operator(ABC):
     """User functions run in it (errors are worded so)."""
     together: ClassVar[bool] = False
     """It has one task a worker, and all of them run at once: its inputs are the workers' shares."""
+    whole_partitions: ClassVar[bool] = False
+    """Its tasks are the partitions of its inputs: small ones are not put together in one task, large ones not worked on piece by piece."""
 
     def output_schema(self, inputs: tuple[pl.Schema, ...]) -> pl.Schema:
         """Schema of the output, found by running `apply` on empty inputs; Polars words the errors."""

@@ -38,6 +38,21 @@ class WithSampleHash(Operator):
         return inputs[0].with_columns(_mix(position, self.seed).alias(self.column))
 
 
+@dataclass(frozen=True, eq=False)
+class WithShare(Operator):
+    """Add column `column`: which of `shares` equal runs of rows (to within one) the row's global position falls to."""
+
+    column: str
+    shares: int
+    name = "with_share"
+    needs_positions = True
+
+    def apply(self, inputs: tuple[pl.LazyFrame, ...], task: TaskInfo) -> pl.LazyFrame:
+        assert task.position_start is not None and task.total_rows is not None
+        position = pl.int_range(task.position_start, pl.len() + task.position_start, dtype=pl.Int64)
+        return inputs[0].with_columns((position * self.shares // max(1, task.total_rows)).alias(self.column))
+
+
 def _mix(position: pl.Expr, seed: int) -> pl.Expr:
     """splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014) of position + seed, as UInt64 arithmetic of Polars
     (which wraps)."""
