@@ -63,6 +63,9 @@ class SessionConfig:
     debug_collectives: bool = _option(
         False, switch, "compare every collective of user code on all ranks before it runs: number, name, root, call site"
     )
+    collective_timeout_s: float = _option(
+        300.0, duration, "with debug_collectives: a rank that has not come to a collective for this long is named, with all stacks; 0 never"
+    )
     sources: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
 
     def where(self, option: str) -> str:

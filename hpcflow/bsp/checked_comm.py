@@ -21,6 +21,7 @@ from hpcflow.bsp import thread_mpi
 from hpcflow.bsp.collective_ledger import LEFT, CollectiveLedger, Entry
 from hpcflow.bsp.stack_alarm import StackAlarm, open_alarm
 from hpcflow.bsp.thread_comm import ThreadComm
+from hpcflow.bsp.threads.foreign import mpi4py_module
 
 COLLECTIVE_TIMEOUT_S: Final = 300.0
 """A rank that has not come to a collective call for so long is named, with the stacks of all ranks."""
@@ -59,6 +60,17 @@ _DEFAULTS: Final = {"root": 0, "op": "SUM"}
 _classes: dict[type, type] = {}  # class -> its checked subclass
 
 
+def checked_if(wanted: bool, comm: Any, collective_timeout_s: float = COLLECTIVE_TIMEOUT_S) -> Any:
+    """`comm`, or a CheckedComm around it. Collective when `wanted`."""
+    return CheckedComm(comm, collective_timeout_s) if wanted else comm
+
+
+def finish_checks(comm: Any) -> None:
+    """The user's function has returned on this rank: `finish` where `comm` is checked. Collective then."""
+    if isinstance(comm, CheckedComm):
+        comm.finish()
+
+
 class CheckedComm:
     """See the module. `CheckedComm(comm)` is collective over `comm`.
 
@@ -83,7 +95,7 @@ class CheckedComm:
         self, comm: Any, collective_timeout_s: float = COLLECTIVE_TIMEOUT_S, same_sites: bool = True, *, _parent: CheckedComm | None = None
     ) -> None:
         self._plain = comm
-        self._mpi = thread_mpi if isinstance(comm, ThreadComm) else sys.modules[type(comm).__module__]
+        self._mpi = thread_mpi if isinstance(comm, ThreadComm) else mpi4py_module()
         self._settings = (collective_timeout_s, same_sites)
         private = comm.Dup()
         self._is_outermost = _parent is None

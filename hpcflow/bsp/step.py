@@ -18,6 +18,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, TypeVar
 
+from hpcflow.bsp.checked_comm import finish_checks
 from hpcflow.errors import ActionCancelledError, HpcflowError
 from hpcflow.shuffle.exchange import ExchangeService
 
@@ -47,7 +48,9 @@ class Step:
 
     def call(self, function: Callable[[Any], T]) -> T:
         """`function(context)`; once a step."""
-        value = function(self._make_context(self))
+        context = self._make_context(self)
+        value = function(context)
+        finish_checks(context.comm)
         self.left = True
         return value
 

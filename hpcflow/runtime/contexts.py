@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from hpcflow.bsp.checked_comm import checked_if
 from hpcflow.bsp.context import Context
 from hpcflow.bsp.place import Description, describe_process, place_of, resources_of
 from hpcflow.bsp.step import Step
@@ -45,7 +46,7 @@ class Contexts:
         return Context(
             place=place_of(descriptions, self._number),
             resources=resources_of(descriptions, self._number, node_limit().size_bytes, usable_cores()),
-            comm=comm,
+            comm=checked_if(self._config.debug_collectives, comm, self._config.collective_timeout_s),
             mpi=mpi,
             config=self._config,
             engine=self._engine,

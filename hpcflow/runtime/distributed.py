@@ -12,7 +12,6 @@ in-process the communicators are aborted and the first failure is raised on the 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import itertools
 import queue
 import socket
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from hpcflow.bsp import thread_mpi
+from hpcflow.bsp.checked_comm import checked_if, finish_checks
 from hpcflow.bsp.context import Context
 from hpcflow.bsp.place import Description, describe_process, place_of, resources_of
 from hpcflow.bsp.thread_comm import open_thread_group
@@ -99,7 +99,7 @@ def run_rank(
     context = Context(
         place=place,
         resources=resources_of(ranks, engine.rank, node_limit().size_bytes, usable_cores()),
-        comm=_checked(comm) if config.debug_collectives else comm,
+        comm=checked_if(config.debug_collectives, comm, config.collective_timeout_s),
         mpi=mpi,
         config=config,
         arguments=run.arguments,
@@ -120,6 +120,7 @@ def run_rank(
         if engine.rank == 0:
             emit(_started(run, ranks, isinstance(activity, ThreadActivity)))
         value, leaving = _executed(run, context)
+        finish_checks(context.comm)
         context.metrics.flush()
         control.finish()
         if engine.rank == 0:
@@ -144,10 +145,6 @@ def _executed(run: ProgramRun, context: Context) -> tuple[Any, SystemExit | None
         if end.code not in (None, 0):
             raise
         return None, end
-
-
-def _checked(comm: Any) -> Any:
-    return importlib.import_module("hpcflow.bsp.checked_comm").CheckedComm(comm)
 
 
 def _settle(engine: Engine) -> None:

@@ -202,7 +202,7 @@ def test_user_functions_are_merged_only_where_declared_deterministic():
 
 
 def test_shuffles_get_partitions_for_all_workers():
-    assert "hash shuffle(col(\"k\")) x12" in after(set_default_parallelism, table().group_by("k").agg(), workers=3)
+    assert 'hash shuffle(col("k")) x12' in after(set_default_parallelism, table().group_by("k").agg(), workers=3)
     assert " x7" in after(set_default_parallelism, table().group_by("k").agg(), workers=7, partitions_per_worker=1)
     both = after(set_default_parallelism, table().repartition(5, by="k").join(table(), on="k"))
     assert both.count(" x8") == 2
@@ -210,7 +210,7 @@ def test_shuffles_get_partitions_for_all_workers():
 
 
 def test_a_range_shuffle_is_pulled():
-    assert "range shuffle(col(\"k\")) pull" in after(set_data_flow, table().sort("k"))
+    assert 'range shuffle(col("k")) pull' in after(set_data_flow, table().sort("k"))
     assert "pull" not in after(set_data_flow, table().group_by("k").agg())
 
 

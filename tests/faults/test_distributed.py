@@ -329,3 +329,42 @@ def test_a_rank_that_never_starts_the_program_does_not_hold_the_others(tmp_path)
     )
     assert ended.status not in (0, -999) and not ended.left, ended
     assert "starts_a_session" in ended.stderr and ended.seconds < 25
+
+
+def test_different_collectives_are_told_within_seconds(tmp_path):
+    ended = launch(
+        """
+        @hf.program
+        def main(ctx):
+            for _ in range(3):
+                ctx.comm.barrier()
+            ctx.comm.bcast(1) if ctx.rank == 1 else ctx.comm.allreduce(1)
+
+        main.run(debug_collectives=True)
+        """,
+        folder=tmp_path,
+    )
+    assert_ended_badly(ended, 1)
+    assert "ranks 0, 2: allreduce(op=SUM) at " in ended.stderr and "rank 1: bcast(root=0) at " in ended.stderr and "number 4" in ended.stderr, (
+        ended.stderr
+    )
+
+
+def test_a_rank_that_never_comes_writes_its_stacks_too(tmp_path):
+    ended = launch(
+        """
+        @hf.program
+        def main(ctx):
+            if ctx.rank == 2:
+                forgotten()
+            ctx.comm.barrier()
+
+        def forgotten():
+            time.sleep(60)
+
+        main.run(debug_collectives=True, collective_timeout_s=1)
+        """,
+        folder=tmp_path,
+    )
+    assert_ended_badly(ended, 1)
+    assert "rank 2 did not come to collective call number 1 within 1 s" in ended.stderr and "in forgotten" in ended.stderr, ended.stderr
