@@ -1,0 +1,17 @@
+"""The examples that mix dataflow and MPI code, between processes: mpirun -n 3 python -m pytest --with-mpi tests/mpi."""
+
+import pytest
+
+from hpcflow.testing.session import run_session_mpi
+from tests.docs.test_bsp_examples import check_k_means, check_solver
+from tests.docs.test_examples import load
+
+pytestmark = pytest.mark.mpi
+
+
+def test_k_means():
+    run_session_mpi(lambda session: check_k_means(session, load("k_means")), timeout_s=90, step_timeout_s=30)
+
+
+def test_the_mixed_solver():
+    run_session_mpi(lambda session: check_solver(session, load("mixed_solver")), timeout_s=90, step_timeout_s=30)
