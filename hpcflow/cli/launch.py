@@ -1,6 +1,6 @@
 """`hpcflow launch {submit, list, show, status, logs, cancel, rerun, resume}`: experiments from the command line.
 
-Every command takes an id, any prefix of it that is unique, or a title; `--json` gives data in place of text. Status and list contact nobody.
+Every command takes an id, any prefix of it that is unique, or a title; `--json` gives data in place of text. List contacts nobody.
 """
 
 from __future__ import annotations
@@ -143,6 +143,7 @@ def status(experiment: str, *, follow: bool = False, json: Json = False) -> int:
     found = _open(experiment)
     if follow:
         found.wait()
+    found.status(refresh=True)
     view = found._written().view()
     if json:
         _print_json(status_rows(view))

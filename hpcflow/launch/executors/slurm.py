@@ -49,7 +49,7 @@ class SlurmExecutor(SlurmFields, Executor):
     """A Slurm cluster that this host submits to. Its options are the fields of `SlurmFields`, and:
 
     launcher: how the ranks of a task start unless the task says otherwise
-    dependency: further Slurm dependencies, kind -> job ids
+    dependency: further Slurm dependencies, kind -> job ids; dependency_any: one of them is enough
     array_limit: elements of an array that run at once
     components: those of a heterogeneous job beyond the first; one MPI world by srun
     extra_directives: options as they are, e.g. ("--spread-job",); srun_args: words for every srun
@@ -62,6 +62,7 @@ class SlurmExecutor(SlurmFields, Executor):
     name: ClassVar[str] = "slurm"
     launcher: str = "none"
     dependency: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    dependency_any: bool = False
     array_limit: int | None = None
     components: tuple[SlurmFields, ...] = ()
     extra_directives: tuple[str, ...] = ()
@@ -108,7 +109,8 @@ class SlurmExecutor(SlurmFields, Executor):
         if self.stop_before_s is not None:
             options.append(("signal", f"B:USR1@{self.stop_before_s}"))
         if self.dependency:
-            options.append(("dependency", dependency_text(self.dependency)))
+            options.append(("dependency", dependency_text(self.dependency, self.dependency_any)))
+            options.append(("kill-on-invalid-dep", "yes"))
         options += _with_defaults(self.options(version), request)
         lines = [directive(*option) for option in options] + [f"#SBATCH {text}" for text in self.extra_directives]
         for component in self.components:

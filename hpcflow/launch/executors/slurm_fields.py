@@ -118,7 +118,9 @@ def dependency_text(dependencies: Mapping[str, tuple[str, ...]], any_of: bool = 
             raise ConfigError(f"dependency type {kind!r}: Slurm knows {', '.join(_DEPENDENCY_TYPES)}")
         if wrong := [i for i in ids if not re.match(r"\d+(_\d+|_\*)?(\+\d+)?\Z", i)]:
             raise ConfigError(f"dependency on {wrong[0]!r}: that is no Slurm job id")
-    return ("?" if any_of else ",").join(":".join((kind, *ids)) for kind, ids in dependencies.items())
+    if any_of:
+        return "?".join(f"{kind}:{id}" for kind, ids in dependencies.items() for id in ids)
+    return ",".join(":".join((kind, *ids)) for kind, ids in dependencies.items())
 
 
 def fields_from(values: Mapping[str, Any]) -> SlurmFields:

@@ -27,11 +27,13 @@ from hpcflow.errors import ConfigError, LaunchError, near_names
 from hpcflow.launch.executors.base import Executor, JobHandle
 from hpcflow.launch.executors.local import LocalExecutor
 from hpcflow.launch.executors.registry import from_json, to_json
+from hpcflow.launch.experiment import slurm_alone
 from hpcflow.launch.experiment.decide import TaskState, exit_status
 from hpcflow.launch.experiment.driver import Driver, Listener
 from hpcflow.launch.experiment.lease import Lease
 from hpcflow.launch.experiment.model import Condition, Spec, Task
 from hpcflow.launch.experiment.records import Records
+from hpcflow.launch.experiment.refresh import refresh_states
 from hpcflow.launch.home import home, slug
 from hpcflow.launch.packagers.base import Package, Packager, pack
 from hpcflow.launch.payloads import payload_of
@@ -181,7 +183,12 @@ class Experiment:
         self._records = Records.create(self.directory, self.spec())
         if detach:
             self._detached = True
-            self._start_supervisor()
+            if slurm_alone.possible(self._records.spec()):
+                lease = Lease.take(self.directory)
+                slurm_alone.submit_all(self._records, self._records.spec())
+                lease.give_back()
+            else:
+                self._start_supervisor()
             return self
         lease = Lease.take(self.directory)
         try:
@@ -198,8 +205,10 @@ class Experiment:
 
     # -- looking at it ---------------------------------------------------------------------------------------------------------------------------
 
-    def status(self) -> dict[str, TaskState]:
-        """Task -> state, as the files say; asks nobody and drives nothing."""
+    def status(self, refresh: bool = False) -> dict[str, TaskState]:
+        """Task -> state, as the files say; drives nothing. refresh: ask about open attempts first, as often as manners allow."""
+        if refresh:
+            refresh_states(self._written())
         return self._written().view().states()
 
     def exit_status(self) -> int:
@@ -211,7 +220,7 @@ class Experiment:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         pause = 0.05
         while True:
-            states = self.status()
+            states = self.status(refresh=True)
             wanted = names or list(states)
             if all(states[name].final for name in wanted):
                 return {name: states[name] for name in wanted}

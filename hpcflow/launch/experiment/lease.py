@@ -62,6 +62,12 @@ class Lease:
             write_json(self._path, {**held, "released": True})
 
 
+def driven(directory: Path) -> bool:
+    """Whether somebody drives the experiment now."""
+    held = read_json(directory / "lease.json")
+    return held is not None and not _over(held)
+
+
 def _own(fence: int) -> dict[str, Any]:
     pid = os.getpid()
     return {"fence": fence, "host": socket.gethostname(), "pid": pid, "boot_id": boot_id(), "start": process_start(pid), "renewed": time.time()}

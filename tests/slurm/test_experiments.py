@@ -1,0 +1,125 @@
+"""Experiments on a real Slurm: graphs with and without a driver, submissions that are killed, retries."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hpcflow.launch.config.script import Script
+from hpcflow.launch.executors.slurm import SlurmExecutor
+from hpcflow.launch.experiment.experiment import Experiment
+
+pytestmark = pytest.mark.slurm
+PROJECT = Path(__file__).parents[2]
+SMALL = {"mem": "50M", "overcommit": True}
+
+
+@pytest.fixture(autouse=True)
+def at_home(slurm, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
+    monkeypatch.setenv("PATH", slurm.environment["PATH"])
+    monkeypatch.setenv("HPCFLOW_LAUNCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HPCFLOW_LAUNCH_POLL_S", "10")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def sh(text):
+    return Script(inline=text)
+
+
+def states(experiment):
+    return {name: state.value for name, state in experiment.status().items()}
+
+
+def _wait(experiment, limit_s=90.0):
+    """Until all is decided, asking as often as a test may."""
+    deadline = time.monotonic() + limit_s
+    while not all(state.final for state in experiment.status(refresh=True).values()):
+        for stamp in (experiment.directory.parents[1]).glob("asked-*"):
+            stamp.unlink(missing_ok=True)
+        assert time.monotonic() < deadline, states(experiment)
+        time.sleep(0.3)
+
+
+def test_slurm_alone_finishes_a_graph_and_its_ends_decide_what_follows(at_home):
+    exp = Experiment("alone", executor=SlurmExecutor(**SMALL))
+    first = exp.add(sh("echo one >>order"), name="first")
+    bad = exp.add(sh("exit 3"), name="bad")
+    exp.add(sh("echo two >>order"), name="second", dependencies=[first])
+    exp.add(sh("true"), name="never", dependencies=[first, bad])
+    exp.add(sh("echo cleaned >>order"), name="clean", dependencies=[first, bad], condition="any_failed")
+    exp.run(detach=True)
+    assert not (exp.directory / "driver.log").exists()
+    _wait(exp)
+    assert states(exp) == {"first": "succeeded", "bad": "failed", "second": "succeeded", "never": "skipped", "clean": "succeeded"}
+    lines = (at_home / "order").read_text().split()
+    assert lines.index("one") < lines.index("two") and "cleaned" in lines
+    assert exp.exit_status() == 1
+
+
+def test_retries_have_a_driver_and_dependents_wait_for_the_last_attempt(at_home):
+    exp = Experiment("driven", executor=SlurmExecutor(**SMALL))
+    flaky = exp.add(sh("test -e once || { touch once; exit 1; }"), name="flaky", retries=1, backoff_s=0.1)
+    exp.add(sh("echo came"), name="after", dependencies=[flaky])
+    assert exp.run().exit_status() == 0
+    assert [a.status.state.value for a in exp._written().view().attempts["flaky"]] == ["failed", "succeeded"]
+
+
+def test_a_job_over_its_memory_or_time_is_told_from_a_failing_program(at_home):
+    exp = Experiment("classes", executor=SlurmExecutor(**SMALL))
+    exp.add(sh("sleep 300"), name="long", time="1")
+    exp.add(sh("exit 9"), name="bad")
+    exp.run(detach=True)
+    deadline = time.monotonic() + 60
+    while states(exp)["bad"] != "failed":
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+    exp.cancel(["long"])
+    _wait(exp)
+    assert states(exp) == {"long": "cancelled", "bad": "failed"}
+
+
+SUBMIT = """
+import sys
+from hpcflow.launch.config.script import Script
+from hpcflow.launch.executors.slurm import SlurmExecutor
+from hpcflow.launch.experiment.experiment import Experiment
+exp = Experiment(sys.argv[1], executor=SlurmExecutor(mem="50M", overcommit=True))
+for i in range(5):
+    exp.add(Script(inline=f"echo {i} >>{sys.argv[1]}"), name=f"t{i}")
+print(exp.directory, flush=True)
+exp.run(detach=True)
+"""
+
+
+def test_a_submission_that_is_killed_at_any_moment_loses_and_doubles_no_task(at_home):
+    """Killed with -9 at 20 random moments while five jobs are submitted; whoever resumes finds what was."""
+    chance = random.Random(7)
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    opened: list[tuple[str, Path]] = []
+    for number in range(20):
+        name = f"run{number}"
+        child = subprocess.Popen([sys.executable, "-c", SUBMIT, name], stdout=subprocess.PIPE, text=True, cwd=at_home, env=environment)
+        assert child.stdout is not None
+        directory = Path(child.stdout.readline().strip())
+        time.sleep(chance.uniform(0.0, 0.25))
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        if (directory / "experiment.json").exists():
+            opened.append((name, directory))
+    assert len(opened) >= 10
+    supervisors = [
+        subprocess.Popen([sys.executable, "-m", "hpcflow.launch.experiment.driver", str(directory)], env=environment, cwd=at_home)
+        for _, directory in opened
+    ]
+    assert [supervisor.wait(150) for supervisor in supervisors] == [0] * len(opened)
+    for name, _ in opened:
+        assert sorted((at_home / name).read_text().split()) == ["0", "1", "2", "3", "4"], name
