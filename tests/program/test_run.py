@@ -193,3 +193,43 @@ def test_sys_exit_0_is_an_ordinary_end_of_that_rank() -> None:
     with pytest.raises(SystemExit) as caught:
         leaves.run(workers=2)
     assert caught.value.code == 0 and seen == [1]
+
+
+# -- debug_collectives ------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_different_collectives_are_named_with_their_lines_in_debug_mode() -> None:
+    @hf.program
+    def differs(ctx):
+        ctx.comm.barrier()
+        if ctx.rank == 1:
+            ctx.comm.bcast(1)
+        else:
+            ctx.comm.allreduce(1)
+
+    with pytest.raises(hf.CollectiveMismatchError, match=r"bcast.*test_run\.py|test_run\.py.*bcast") as caught:
+        differs.run(workers=3, debug_collectives=True)
+    assert "allreduce" in str(caught.value)
+
+
+def test_a_rank_that_leaves_others_in_a_collective_is_named_in_debug_mode() -> None:
+    @hf.program
+    def leaves(ctx):
+        if ctx.rank != 1:
+            ctx.comm.barrier()
+
+    with pytest.raises(hf.CollectiveMismatchError, match="rank 1"):
+        leaves.run(workers=3, debug_collectives=True)
+
+
+def test_debug_mode_is_off_unless_asked_for_by_option_or_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    @hf.program
+    def kind(ctx):
+        return type(ctx.comm).__name__
+
+    assert kind.run_all(workers=2) == ["ThreadComm"] * 2
+    monkeypatch.setenv("HPCFLOW_DEBUG_COLLECTIVES", "1")
+    assert kind.run_all(workers=2) == ["CheckedThreadComm"] * 2
+    monkeypatch.setenv("HPCFLOW_DEBUG_COLLECTIVES", "perhaps")
+    with pytest.raises(hf.ConfigError, match="expected true or false"):
+        kind.run()
