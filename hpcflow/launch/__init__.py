@@ -14,6 +14,7 @@ from __future__ import annotations
 TYPE_CHECKING = False  # what type checkers take for true; the one of typing would import typing
 if TYPE_CHECKING:
     from hpcflow.launch.config.allow import allow as allow
+    from hpcflow.launch.config.autoconvert import autoconvert as autoconvert
     from hpcflow.launch.config.buildable import Config as Config
     from hpcflow.launch.config.buildable import Partial as Partial
     from hpcflow.launch.config.buildable import UncheckedParameterWarning as UncheckedParameterWarning
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from hpcflow.launch.config.files import load as load
     from hpcflow.launch.config.files import loads as loads
     from hpcflow.launch.config.files import save as save
+    from hpcflow.launch.config.overrides import override as override
+    from hpcflow.launch.config.overrides import sweep as sweep
+    from hpcflow.launch.config.overrides import update as update
     from hpcflow.launch.config.script import Script as Script
     from hpcflow.launch.config.secret import Secret as Secret
     from hpcflow.launch.config.tree import broadcast as broadcast
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "allow": "hpcflow.launch.config.allow",
+    "autoconvert": "hpcflow.launch.config.autoconvert",
     "Config": "hpcflow.launch.config.buildable",
     "Partial": "hpcflow.launch.config.buildable",
     "UncheckedParameterWarning": "hpcflow.launch.config.buildable",
@@ -62,6 +67,9 @@ _HOME = {
     "load": "hpcflow.launch.config.files",
     "loads": "hpcflow.launch.config.files",
     "save": "hpcflow.launch.config.files",
+    "override": "hpcflow.launch.config.overrides",
+    "sweep": "hpcflow.launch.config.overrides",
+    "update": "hpcflow.launch.config.overrides",
     "Script": "hpcflow.launch.config.script",
     "Secret": "hpcflow.launch.config.secret",
     "broadcast": "hpcflow.launch.config.tree",
