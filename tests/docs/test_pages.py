@@ -26,6 +26,12 @@ def test_the_graph_on_the_graph_page_runs(capsys: pytest.CaptureFixture[str]) ->
     assert "numbers --keyed_reduce" in told and "shape: (7, 2)" in told
 
 
+def test_the_program_on_the_page_of_collectives_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = _PYTHON.findall((ROOT / "docs" / "collectives.md").read_text())
+    exec(compile(block, "collectives.md", "exec"), {"__name__": "collectives"})
+    assert capsys.readouterr().out == "([6.0, 6.0, 6.0], 3)\n"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_of_a_page_lead_to_files(page: Path) -> None:
     targets = [target for target in _LINK.findall(page.read_text()) if "://" not in target]
