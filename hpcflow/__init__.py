@@ -53,11 +53,13 @@ if TYPE_CHECKING:
     from hpcflow.errors import WorkerLostError as WorkerLostError
     from hpcflow.programs import Program as Program
     from hpcflow.programs import program as program
+    from hpcflow.runtime.futures import Future as Future
     from hpcflow.session import Session as Session
 
 _HOME = {
     "Session": "hpcflow.session",
     "Dataset": "hpcflow.api.dataset",
+    "Future": "hpcflow.runtime.futures",
     "Program": "hpcflow.programs",
     "program": "hpcflow.programs",
     "Graph": "hpcflow.api.graph",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from concurrent.futures import CancelledError
 
 
 class HpcflowError(Exception):
@@ -62,8 +63,8 @@ class StepTimeoutError(HpcflowError):
     """A step made no progress for the configured time."""
 
 
-class ActionCancelledError(HpcflowError):
-    """The action was cancelled, here or on another rank."""
+class ActionCancelledError(HpcflowError, CancelledError):
+    """The action was cancelled, here or on another rank. It is a `concurrent.futures.CancelledError` too."""
 
 
 class CollectiveAbortedError(HpcflowError):

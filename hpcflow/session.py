@@ -12,23 +12,28 @@ import atexit
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import polars as pl
 
 from hpcflow.api import building
-from hpcflow.api.dataset import GATHER, Dataset
+from hpcflow.api.actions import Action, collect_action, make_action
+from hpcflow.api.batches import block_runs, in_batches
+from hpcflow.api.dataset import Dataset
 from hpcflow.api.extras import require_extra
-from hpcflow.compiler.policy import CompileContext, PassReport, optimize, resolve
+from hpcflow.compiled import Compiled, PlansOnly
+from hpcflow.compiler.policy import CompileContext, optimize, resolve
 from hpcflow.config import SessionConfig, load_config
 from hpcflow.errors import ConfigError, HpcflowError
 from hpcflow.events import records
 from hpcflow.events.log import EventLog
-from hpcflow.ir.dag import Dag, Vertex
-from hpcflow.ir.operators.concat import Collect
+from hpcflow.ir.dag import Vertex
+from hpcflow.ir.operators.concat import Cache, ReadCache
 from hpcflow.ir.operators.from_memory import FromMemory
 from hpcflow.ir.operators.range import Range
 from hpcflow.ir.operators.read_parquet import ReadParquet
@@ -36,25 +41,17 @@ from hpcflow.ir.operators.source import Source
 from hpcflow.ir.program import program_of
 from hpcflow.launch.launchers.environment import check_world, detect
 from hpcflow.plan.explain import explain
-from hpcflow.plan.physical import PhysicalPlan
 from hpcflow.plan.reuse import PlanCache, ReadyPlan
 from hpcflow.plan.stages import split_stages
+from hpcflow.runtime.action_end import HASTY_END_TIMEOUT_S
 from hpcflow.runtime.action_result import ActionResult
 from hpcflow.runtime.cluster import Cluster, mpi_library, start_in_process, start_mpi
-from hpcflow.runtime.endings import told_by_rank_0
-from hpcflow.runtime.master import Master
+from hpcflow.runtime.endings import told_by_rank_0, uncaught
+from hpcflow.runtime.faces import MasterFace, RunnableAction
+from hpcflow.runtime.fillings import Fillings
+from hpcflow.runtime.futures import ActionThreads, Future
+from hpcflow.runtime.master import CacheGoneError
 from hpcflow.runtime.progress import watch_progress
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """What became of a program on its way to the workers."""
-
-    logical: Dag
-    optimized: Dag
-    passes: tuple[PassReport, ...]
-    plan: PhysicalPlan
-    seconds: float
 
 
 class Session:
@@ -112,22 +109,25 @@ class Session:
         self._started = time.monotonic()
         self._actions = 0
         self._plans = PlanCache()
-        self._cluster: Cluster | None = self._start()
+        self._threads = ActionThreads()
+        self._fillings = Fillings()
+        self._plans_only = PlansOnly() if os.environ.get("HPCFLOW_EXPLAIN_ONLY") else None
+        self._cluster: Cluster[Any] | None = self._start()
         master_ = self._master
         self._stop_progress = watch_progress(self.events, self.config.progress)
         self.events.emit(
             records.SessionStarted(
                 workers=self.workers,
-                ranks=master_.engine.size,
+                ranks=master_.ranks,
                 hosts=tuple(master_.hellos[r].host for r in sorted(master_.hellos)),
                 memory_budget_bytes=self.config.memory_budget or 0,
                 versions=master_.hellos[min(master_.hellos)].versions,
             )
         )
-        atexit.register(self.close)  # a program that ends without closing; the cluster's own exit handlers run after it
+        atexit.register(self._close_at_exit)  # a program that ends without closing; the cluster's own exit handlers run after it
         self._warn_of_oversubscription()
 
-    def _start(self) -> Cluster:
+    def _start(self) -> Cluster[Any]:
         hint = detect(os.environ)
         if self.config.comm is not None or hint.launched or hint.slurm_step_tasks not in (None, 1):
             cluster = start_mpi(self.config, self.events)
@@ -209,7 +209,7 @@ class Session:
 
     # -- the line ------------------------------------------------------------------------------------------------------------------------------------
 
-    def _compile(self, sinks: list[Dataset]) -> Compiled:
+    def _compile(self, sinks: Sequence[Dataset]) -> Compiled:
         started = time.perf_counter()
         context = self._context()
         logical = building.to_dag(sinks, context.cached)
@@ -219,12 +219,45 @@ class Session:
 
     def _context(self) -> CompileContext:
         master = self._master
-        cached = {key: (held.rows, held.size_bytes) for key, held in master.caches.items()}
-        partitioned = {key: held.partitionings for key, held in master.caches.items() if held.partitionings}
+        held = master.cached()
+        cached = {key: (blocks.rows, blocks.size_bytes) for key, blocks in held.items()}
+        partitioned = {key: blocks.partitionings for key, blocks in held.items() if blocks.partitionings}
         hosts = {h.host for h in master.hellos.values()}
         return CompileContext(self.workers, self.config, len(hosts), cached, partitioned)
 
-    def _ready(self, sinks: list[Dataset]) -> ReadyPlan:
+    def _execute(self, sinks: Sequence[Dataset], name: str, future: Future[Any] | None = None) -> ActionResult:
+        """Run these datasets to their end; the results are under the ids of their vertices. The action is the future's to cancel, if there is one."""
+        if self._plans_only is not None:
+            return self._plans_only.show(name, self._compile(sinks))
+        with self._filling(sinks, future):
+            ready, action = self._prepare(sinks, name)
+            if future is not None:
+                future.attach(action)
+            result = action.run()
+        names = {there: sink._vertex.id for there, sink in zip(ready.sinks, sinks, strict=True)}
+        tables = {names[vertex]: table for vertex, table in result.tables.items()}
+        return replace(result, tables=tables, rows={names[vertex]: rows for vertex, rows in result.rows.items() if vertex in names})
+
+    @contextmanager
+    def _filling(self, sinks: Sequence[Dataset], future: Future[Any] | None = None) -> Iterator[None]:
+        """Alone in filling the cached datasets that are not there yet."""
+        stopped = (lambda: False) if future is None else lambda: future.is_cancelled
+        keys = self._fillings.begin(lambda: building.caches_to_fill(sinks, self._master.cached()), stopped)
+        try:
+            yield
+        finally:
+            self._fillings.end(keys)
+
+    def _prepare(self, sinks: Sequence[Dataset], name: str) -> tuple[ReadyPlan, RunnableAction]:
+        while True:
+            self._actions += 1
+            ready = self._ready(sinks)
+            try:
+                return ready, self._master.prepare(ready.plan, name, ready.bindings)
+            except CacheGoneError:
+                continue  # unpersisted between the two lines
+
+    def _ready(self, sinks: Sequence[Dataset]) -> ReadyPlan:
         """A plan for these datasets: the one that an equal program got before, or a new one."""
         ids = tuple(sink._vertex.id for sink in sinks)
         context = self._context()
@@ -232,7 +265,7 @@ class Session:
         program = program_of(building.to_dag(sinks, context.cached), ids, held)
         return self._plans.find(program) or self._plans.add(program, ids, self._compiled(sinks).plan)
 
-    def _compiled(self, sinks: list[Dataset]) -> Compiled:
+    def _compiled(self, sinks: Sequence[Dataset]) -> Compiled:
         """Compile for an action that begins now, and say so in the event log."""
         compiled = self._compile(sinks)
         for report in compiled.passes:
@@ -249,29 +282,21 @@ class Session:
             )
         return compiled
 
-    def _execute(self, sinks: list[Dataset], name: str) -> ActionResult:
-        """Run these datasets to their end; the results are under the ids of their vertices."""
-        self._stop_if_only_explained(sinks)
-        self._actions += 1
-        ready = self._ready(sinks)
-        result = self._master.run(ready.plan, name, ready.bindings)
-        names = {there: sink._vertex.id for there, sink in zip(ready.sinks, sinks, strict=True)}
-        tables = {names[vertex]: table for vertex, table in result.tables.items()}
-        return replace(result, tables=tables, rows={names[vertex]: rows for vertex, rows in result.rows.items() if vertex in names})
-
-    def _stop_if_only_explained(self, sinks: list[Dataset]) -> None:
-        if os.environ.get("HPCFLOW_EXPLAIN_ONLY"):
-            compiled = self._compile(sinks)
-            print(explain(compiled.logical, compiled.optimized, compiled.passes, compiled.plan))
-            sys.stdout.flush()
-            raise SystemExit(0)  # the first action would have begun here
-
     # -- actions ------------------------------------------------------------------------------------------------------------------------------------
 
+    def _act(self, action: Action, future: Future[Any] | None = None) -> Any:
+        """What the action comes to, once it has run."""
+        return action.finish(self._execute(action.sinks, action.name, future)) if action.sinks else None
+
+    def submit(self, datasets: Dataset | Sequence[Dataset], action: str = "collect", *args: Any, **options: Any) -> Future[Any]:
+        """Begin an action and go on; see `Dataset.submit`. Several datasets are collected together: what they share is computed once."""
+        ready = make_action([datasets] if isinstance(datasets, Dataset) else list(datasets), action, args, options)
+        self._master  # noqa: B018  # a closed session says so here, not in the future
+        return self._threads.submit(action, partial(self._act, ready))
+
     def _collect(self, datasets: list[Dataset]) -> list[pl.DataFrame]:
-        sinks = [d._then(Collect(), GATHER) for d in datasets]
-        result = self._execute(sinks, "collect")
-        return [result.tables[sink._vertex.id] for sink in sinks]
+        result: list[pl.DataFrame] = self._act(collect_action(datasets))
+        return result
 
     def _run_end(self, sink: Dataset, name: str) -> int:
         result = self._execute([sink], name)
@@ -281,10 +306,14 @@ class Session:
         if rows < 1:
             raise ConfigError(f"iter_batches: {rows} rows a batch; give at least 1")
         cached = dataset.cache()
-        total = cached.count()
+        cached.count()
+        operator = cached._vertex.operator
+        assert isinstance(operator, Cache)
         try:
-            for start in range(0, total, rows):
-                yield cached.slice(start, rows).collect()
+            blocks = self._master.cached()[operator.key].blocks
+            runs = block_runs([(block.rows, block.size_bytes) for block in blocks], rows)
+            read = [Dataset(self, Vertex(ReadCache(operator.key, run), dataset.schema)) for run in runs]
+            yield from in_batches((part.collect() for part in read), rows)
         finally:
             cached.unpersist()
 
@@ -292,11 +321,11 @@ class Session:
         self._master.unpersist(key)
 
     def _explain(self, sinks: list[Dataset], passes: bool, analyze: bool, format: str) -> str:
-        if analyze:
-            self._stop_if_only_explained(sinks)
+        if analyze and self._plans_only is None:
             self._actions += 1
-            compiled = self._compiled(sinks)
-            result = self._master.run(compiled.plan, "explain")
+            with self._filling(sinks):
+                compiled = self._compiled(sinks)
+                result = self._master.prepare(compiled.plan, "explain").run()
         else:
             compiled, result = self._compile(sinks), None
         parts = (compiled.logical, compiled.optimized, compiled.passes, compiled.plan)
@@ -305,24 +334,43 @@ class Session:
     # -- life ----------------------------------------------------------------------------------------------------------------------------------------
 
     @property
-    def _master(self) -> Master:
+    def _master(self) -> MasterFace:
         if self._cluster is None:
             raise ConfigError("this session is closed; open another with hf.Session()")
-        return self._cluster.master
+        master: MasterFace = self._cluster.master
+        return master
 
     @property
     def workers(self) -> int:
         """Number of workers."""
         return len(self._master.worker_ranks)
 
-    def close(self) -> None:
-        """Free what the workers hold and end the session."""
-        cluster, self._cluster = self._cluster, None
-        if cluster is None:
+    def close(self, *, cancel: bool = False) -> None:
+        """Wait for the futures that have not ended, or cancel them; free what the workers hold and end the session.
+
+        Leaving the `with` block by an exception cancels, and so does an uncaught one at the end of the program. Ctrl-C while waiting cancels too.
+        """
+        if self._cluster is None:
             return
-        atexit.unregister(self.close)
+        atexit.unregister(self._close_at_exit)
+        try:
+            if not cancel:
+                self._threads.wait()
+        finally:
+            self._threads.cancel_all()
+            cluster, self._cluster = self._cluster, None
+            self._close_cluster(cluster)
+
+    def _close_at_exit(self) -> None:
+        self.close(cancel=uncaught() is not None)
+
+    def _close_cluster(self, cluster: Cluster[Any] | None) -> None:
+        if cluster is None:  # closed by another thread meanwhile
+            return
         self._stop_progress()
         try:
+            cluster.master.settle(HASTY_END_TIMEOUT_S)
+            self._threads.wait(HASTY_END_TIMEOUT_S)
             cluster.close()
         finally:
             self.events.emit(records.SessionStopped(seconds=time.monotonic() - self._started, actions=self._actions))
@@ -333,7 +381,7 @@ class Session:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
-            self.close()
+            self.close(cancel=error is not None)
         except Exception as second:
             if error is None:
                 raise

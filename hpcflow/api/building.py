@@ -6,7 +6,7 @@ select / with_columns / filter     ->  plan_expressions: aggregates to gather an
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -207,7 +207,22 @@ def with_property(dataset: Dataset, input: int, properties: Mapping[str, Any]) -
     return type(dataset)(dataset._session, Vertex(vertex.operator, vertex.schema, chosen), inputs)
 
 
-def to_dag(sinks: list[Dataset], cached: Mapping[str, Any]) -> Dag:
+def caches_to_fill(sinks: Sequence[Dataset], cached: Container[str]) -> set[str]:
+    """Keys of the datasets that these cache on their way and that are not there yet."""
+    keys, seen, stack = set(), set(), list(sinks)
+    while stack:
+        dataset = stack.pop()
+        operator = dataset._vertex.operator
+        if dataset._vertex.id in seen or (isinstance(operator, Cache) and operator.key in cached):
+            continue
+        seen.add(dataset._vertex.id)
+        if isinstance(operator, Cache):
+            keys.add(operator.key)
+        stack += [given.dataset for given in dataset._inputs]
+    return keys
+
+
+def to_dag(sinks: Sequence[Dataset], cached: Mapping[str, Any]) -> Dag:
     """The logical Dag of these datasets; what is cached already is read, not computed again."""
     vertices: dict[int, Vertex] = {}
     edges: list[Edge] = []

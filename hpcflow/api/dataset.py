@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 
 from hpcflow.api import building
+from hpcflow.api.actions import GATHER, make_action
 from hpcflow.api.bsp import bsp
 from hpcflow.api.building import Input
 from hpcflow.api.extras import require_extra
@@ -25,27 +26,21 @@ from hpcflow.api.schemas import check_columns, check_types, expand_columns, know
 from hpcflow.errors import ConfigError, SchemaError
 from hpcflow.ir.dag import Vertex
 from hpcflow.ir.operators.base import Operator
-from hpcflow.ir.operators.concat import Cache, Collect, Keep, Repartition
-from hpcflow.ir.operators.foreach_partition import ForeachPartition
+from hpcflow.ir.operators.concat import Cache, Collect, Repartition
 from hpcflow.ir.operators.map_batches import FlatMap, Format, MapBatches, from_format, to_format
 from hpcflow.ir.operators.positions import WithRowIndex, WithSampleHash
 from hpcflow.ir.operators.reshape import Cast, Explode, FillNull, Rename
 from hpcflow.ir.operators.select import Select
-from hpcflow.ir.operators.sink import Sink
 from hpcflow.ir.operators.sort import Slice, SlicePositions, Sort, TopK
 from hpcflow.ir.operators.unique import Unique
-from hpcflow.ir.operators.write_csv import WriteCsv
-from hpcflow.ir.operators.write_ipc import WriteIpc
-from hpcflow.ir.operators.write_parquet import WriteParquet
 from hpcflow.ir.properties import EdgeProperties, Pattern, SortKey
 from hpcflow.ir.shared_values import collecting
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from hpcflow.runtime.futures import Future
     from hpcflow.session import Session
-
-GATHER = EdgeProperties(pattern=Pattern.GATHER)
 
 
 class Dataset:
@@ -404,20 +399,38 @@ class Dataset:
 
     def collect(self, **_: Any) -> pl.DataFrame:
         """All rows, in order, as a DataFrame of the driver."""
-        return self._session._collect([self])[0]
+        result: pl.DataFrame = self._act("collect")
+        return result
 
     def to_arrow(self) -> pa.Table:
         """All rows as a pyarrow.Table."""
-        return self.collect().to_arrow()
+        return self._act("to_arrow")
 
     def to_pandas(self) -> Any:
         """All rows as a pandas.DataFrame; ConfigError without pandas, before anything runs."""
-        require_extra("pandas", "to_pandas")
-        return self.collect().to_pandas()
+        return self._act("to_pandas")
 
     def to_numpy(self) -> Any:
         """All rows as a NumPy array of the columns' common type."""
-        return self.collect().to_numpy()
+        return self._act("to_numpy")
+
+    def submit(self, action: str = "collect", *args: Any, **options: Any) -> Future[Any]:
+        """Begin an action and go on: `ds.submit()`, `ds.submit("count")`, `ds.submit("write_parquet", "out", mode="overwrite")`.
+
+        The program is checked here; what the action returns or raises comes with the future's `result()`. Actions in flight share the workers
+        fairly: a worker that has tasks of several takes them in turns.
+
+        Args:
+            action: collect, to_arrow, to_pandas, to_numpy, count, write_parquet, write_csv, write_ipc or foreach_partition.
+            args, options: those of the method of that name.
+
+        Raises:
+            ConfigError: for an unknown action.
+        """
+        return self._session.submit(self, action, *args, **options)
+
+    def _act(self, action: str, *args: Any, **options: Any) -> Any:
+        return self._session._act(make_action([self], action, args, options))
 
     def iter_batches(self, rows: int = 1 << 16) -> Iterator[pl.DataFrame]:
         """All rows, in order, at most `rows` at a time; the rest waits on the workers."""
@@ -425,31 +438,24 @@ class Dataset:
 
     def count(self) -> int:
         """Number of rows."""
-        return self._session._run_end(self._then(Keep()), "count")
+        return int(self._act("count"))
 
     def write_parquet(self, path: Any, *, mode: str = "error", **options: Any) -> None:
         """One Parquet file a task in directory `path`, all or none. `mode`: "error", "overwrite" or "ignore" when it has files. Options are
         Polars'."""
-        self._write(WriteParquet.to(path, self.schema, mode=mode, **options), "write_parquet")
+        self._act("write_parquet", path, mode=mode, **options)
 
     def write_csv(self, path: Any, *, mode: str = "error", **options: Any) -> None:
         """One CSV file a task in directory `path`, all or none."""
-        self._write(WriteCsv.to(path, self.schema, mode=mode, **options), "write_csv")
+        self._act("write_csv", path, mode=mode, **options)
 
     def write_ipc(self, path: Any, *, mode: str = "error", **options: Any) -> None:
         """One Arrow IPC file a task in directory `path`, all or none."""
-        self._write(WriteIpc.to(path, self.schema, mode=mode, **options), "write_ipc")
-
-    def _write(self, sink: Sink, name: str) -> None:
-        if sink.is_skipped:  # mode "ignore", and something is there
-            return
-        self._session._run_end(self._then(sink), name)
+        self._act("write_ipc", path, mode=mode, **options)
 
     def foreach_partition(self, function: Callable[[Any], Any], *, format: Format = "polars") -> None:
         """Call `function` with the rows of each partition on its worker."""
-        if format == "pandas":
-            require_extra("pandas", 'foreach_partition with format="pandas"')
-        self._session._run_end(self._then(ForeachPartition(function, self.schema, format)), "foreach_partition")
+        self._act("foreach_partition", function, format=format)
 
     def explain(self, passes: bool = False, analyze: bool = False, format: Literal["text", "dot", "json"] = "text") -> str:
         """The plan: logical Dag, optimized Dag, stages. `passes`: what each pass did; `analyze`: run it and show rows, bytes and seconds of each

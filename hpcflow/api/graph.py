@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from hpcflow.api import building
+from hpcflow.api.actions import GATHER
 from hpcflow.api.building import Input
-from hpcflow.api.dataset import GATHER, Dataset
+from hpcflow.api.dataset import Dataset
 from hpcflow.api.extras import require_extra
 from hpcflow.api.graph_edges import IN_PLACE, TO_ALL, TO_ONE, Column, GraphEdge, lower
 from hpcflow.api.graph_vertex import GraphVertex

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def explain(script: str, *arguments: str, workers: int | None = None) -> None:
-    """Print the plan of each action of a program instead of running it.
+    """Print the plan of each action of a program instead of running it; a plan that was printed before is named by its number.
 
     Actions give empty results of the right schema, so a program that looks at its results may take another way than with data.
 

@@ -67,7 +67,7 @@ class _Reader:
     def operator(self, operator: Any, vertex: int) -> object:
         if isinstance(operator, Cache | ReadCache):
             number = self.caches.setdefault(operator.key, len(self.caches))
-            return (type(operator), number, self.value(self.cached.get(operator.key)))
+            return (type(operator), number, self.value(self.cached.get(operator.key)), self.value(getattr(operator, "blocks", None)))
         if isinstance(operator, FromMemory):
             self.tables.append((vertex, operator))
             number = self.frames.setdefault(id(operator.frame), len(self.frames))

@@ -54,6 +54,8 @@ class BlocksLeaf:
     cache: str | None = None
     reader: str = ""
     """The edge that reads them: two branches of a stage may read the same blocks."""
+    blocks: tuple[int, int] | None = None
+    """(start, stop): only these of them, in the dataset's order."""
 
 
 @dataclass(frozen=True)

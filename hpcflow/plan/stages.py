@@ -155,7 +155,7 @@ class _Splitter:
         if isinstance(operator, Source):
             return SourceLeaf(vertex.id), [], properties, [operator.name], False
         if isinstance(operator, ReadCache):
-            return BlocksLeaf(cache=operator.key, reader=str(vertex.id)), [], properties, [operator.name], False
+            return BlocksLeaf(cache=operator.key, blocks=operator.blocks, reader=str(vertex.id)), [], properties, [operator.name], False
         children: list[Node | Leaf] = []
         depends: list[int] = []
         labels: list[str] = []

@@ -2,17 +2,18 @@
 
 Invariant: all state is changed by one thread, the caller's, in `_handle` of one message at a time; what is decided there is computed by the pure
 functions of `task_making` and `scheduler`. However it ends, every worker has let go of it (ActionEnded) before `run` returns or raises, unless a
-worker is lost.
+worker is lost, or the caller was interrupted (Ctrl-C): then a thread of its own sees to that, and the caller goes on at once.
 """
 
 from __future__ import annotations
 
 import hashlib
 import queue
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from hpcflow.errors import StepTimeoutError, WorkerLostError
+from hpcflow.errors import ActionCancelledError, StepTimeoutError, WorkerLostError
 from hpcflow.events import records
 from hpcflow.ir.properties import Persistence
 from hpcflow.ir.shared_values import noting
@@ -38,38 +39,81 @@ LARGE_BYTES = 1 << 20
 
 
 class ActionRun(ActionState):
-    """Drives one plan; lives as long as `run`."""
+    """Drives one plan; made by `Master.prepare`, to be run once."""
 
     def __init__(self, master: Master, id: int, plan: PhysicalPlan, name: str, bindings: Bindings) -> None:
         super().__init__(master, id, plan, name, bindings)
         self._activity: dict[int, int] = {}
         self._still: dict[int, tuple[int, float] | None] = {}
+        self._decision = threading.Lock()
+        self._cancelled: ActionCancelledError | None = None
+        self._decided = False
+        """It has failed, or its results are being taken: too late to cancel."""
+        self._started = time.monotonic()
 
     def run(self) -> ActionResult:
         """Run to the end; see the module's invariant."""
+        try:
+            result = self._run()
+        except (KeyboardInterrupt, SystemExit) as error:
+            threading.Thread(target=self._let_go, args=(error,), name="hpcflow-release", daemon=True).start()
+            raise
+        except BaseException as error:
+            self._let_go(error)
+            raise
+        self.master.ended(self)
+        return result
+
+    def cancel(self, reason: str) -> bool:
+        """Any thread: end it at the next boundary of its tasks. False when it is too late: it has failed, or its results are being taken."""
+        with self._decision:
+            if self._decided:
+                return False
+            if self._cancelled is None:
+                self._cancelled = ActionCancelledError(reason)
+                self.inbox.put(self._cancelled)
+            return True
+
+    def hurry(self, patience_s: float) -> None:
+        """Any thread: wait no longer than this for workers to let go."""
+        self.end_by = min(self.end_by, time.monotonic() + patience_s)
+
+    def _decide(self) -> None:
+        with self._decision:
+            self._decided = True
+            if self._cancelled is not None:
+                raise self._cancelled
+
+    def _let_go(self, error: BaseException) -> None:
+        try:
+            with self._decision:
+                self._decided = True
+            abort_action(self, error)
+            seconds = time.monotonic() - self._started
+            self.emit(records.ActionFailed(action=self.id, seconds=seconds, error=type(error).__name__, message=str(error)[:2000]))
+        finally:
+            self.master.ended(self)
+
+    def _run(self) -> ActionResult:
         started = time.monotonic()
         with noting() as shared:
             blob = None if self.bindings.keeps_plan else dump_plan(self.plan)
         digest = self.master.plans.hash_of(self.plan) if blob is None else hashlib.sha256(blob).hexdigest()
         self.emit(records.ActionStarted(action=self.id, name=self.name, stages=len(self.stages), plan_hash=digest[:16]))
-        try:
-            self.master.share(shared.values())
-            self.mail.to_all(m.LoadPlan(self.id, digest, blob, self.bindings.caches))
-            for exchange in self.plan.exchanges.values():
-                if exchange.producer < 0:
-                    scatter_source(self, exchange)
+        self.master.share(shared.values())
+        self.mail.to_all(m.LoadPlan(self.id, digest, blob, self.bindings.caches))
+        for exchange in self.plan.exchanges.values():
+            if exchange.producer < 0:
+                scatter_source(self, exchange)
+        self._advance()
+        while not all(run.state is StageState.DONE for run in self.stages.values()):
+            self._handle(self._next_message())
             self._advance()
-            while not all(run.state is StageState.DONE for run in self.stages.values()):
-                self._handle(self._next_message())
-                self._advance()
-            tables = extract_tables(self)
-            commit_sinks(self)
-            keep_caches(self)
-            merge_sums(self)
-        except BaseException as error:
-            abort_action(self, error)
-            self.emit(records.ActionFailed(action=self.id, seconds=time.monotonic() - started, error=type(error).__name__, message=str(error)[:2000]))
-            raise
+        self._decide()
+        tables = extract_tables(self)
+        commit_sinks(self)
+        keep_caches(self)
+        merge_sums(self)
         end_action(self)
         seconds = time.monotonic() - started
         rows = {vertex: sum(r.rows for r in self.stages[stage].results.values()) for vertex, stage in self.plan.ends.items()}

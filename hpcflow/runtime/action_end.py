@@ -5,13 +5,14 @@ Invariant: when `end_action` or `abort_action` returns, no worker holds anything
 
 from __future__ import annotations
 
+import math
 import queue
 import time
 
 import cloudpickle
 import polars as pl
 
-from hpcflow.errors import StepTimeoutError, WorkerLostError
+from hpcflow.errors import ActionCancelledError, StepTimeoutError, WorkerLostError
 from hpcflow.ir import shared_values
 from hpcflow.ir.operators.sink import Sink
 from hpcflow.plan.physical import SinkOutput, StoreOutput
@@ -25,7 +26,7 @@ from hpcflow.runtime.task_making import CachedBlocks, kept_partitionings
 END_TIMEOUT_S = 60.0
 """For running tasks of an action to return after its failure; what they do cannot be interrupted."""
 HASTY_END_TIMEOUT_S = 2.5
-"""The same after Ctrl-C, SIGTERM and when a task is stuck."""
+"""The same when a task is stuck, and when the program ends."""
 
 
 def extract_tables(state: ActionState) -> dict[int, pl.DataFrame]:
@@ -92,7 +93,7 @@ def abort_action(state: ActionState, error: BaseException) -> None:
             state.master.broadcast(m.AbortAction(state.id, f"{type(error).__name__}: {str(error)[:500]}"))
             end_action(state, _patience_s(error))
             for key in _filled_caches(state):
-                state.master.broadcast(m.DropBlocks(("cache", key)))
+                state.master.broadcast(m.DropBlocks(("cache", key, state.id)))
             for leaf in share_leaves(state):
                 if leaf.cache is not None:
                     state.master.broadcast(m.DropBlocks(kept_prefix(state, leaf)))
@@ -109,24 +110,27 @@ def abort_action(state: ActionState, error: BaseException) -> None:
 
 
 def end_action(state: ActionState, patience_s: float = END_TIMEOUT_S) -> None:
-    """Wait until the workers have let go. WorkerLostError when one does not within `patience_s`; the session is lost then."""
+    """Wait until the workers have let go. WorkerLostError when one does not within `patience_s` or until `state.end_by`; the session is lost then."""
     for exchange in list(state.exchanges):
         close_local(state, exchange)
-    deadline = time.monotonic() + patience_s
+    since = time.monotonic()
+    state.end_by = min(state.end_by, since + patience_s)
     while len(state.ended) < len(state.master.worker_ranks):
         try:
-            answer = state.inbox.get(timeout=max(0.0, min(0.5, deadline - time.monotonic())))
+            answer = state.inbox.get(timeout=max(0.0, min(0.5, state.end_by - time.monotonic())))
         except queue.Empty:
             answer = None
         if isinstance(answer, m.ActionEnded):
             state.ended[answer.rank] = answer
         elif isinstance(answer, WorkerLostError):
             raise answer
-        elif time.monotonic() >= deadline or state.master.engine.error is not None:
+        elif isinstance(answer, m.TaskStalled):
+            state.end_by = min(state.end_by, time.monotonic() + HASTY_END_TIMEOUT_S)
+        elif time.monotonic() >= state.end_by or state.master.engine.error is not None:
             missing = sorted(set(state.master.worker_ranks) - set(state.ended))
             lost = WorkerLostError(
-                f"ranks {missing} still run tasks of action {state.id} after {patience_s:.0f} s, and nothing can end a running function: "
-                "start a new session (a new program under MPI)"
+                f"ranks {missing} still run tasks of action {state.id} after {time.monotonic() - since:.0f} s, and nothing can end a running "
+                "function: start a new session (a new program under MPI)"
             )
             state.master.lose(lost)
             raise lost
@@ -145,5 +149,7 @@ def _filled_caches(state: ActionState) -> list[str]:
 
 
 def _patience_s(error: BaseException) -> float:
-    hasty = isinstance(error, KeyboardInterrupt | SystemExit | StepTimeoutError)
-    return HASTY_END_TIMEOUT_S if hasty else END_TIMEOUT_S
+    """A cancelled action may take its time: nobody waits for it but the end of the session, which hurries it."""
+    if isinstance(error, ActionCancelledError | KeyboardInterrupt | SystemExit):
+        return math.inf
+    return HASTY_END_TIMEOUT_S if isinstance(error, StepTimeoutError) else END_TIMEOUT_S

@@ -5,6 +5,7 @@ Invariant: one thread changes them, the one that runs the action (`action.Action
 
 from __future__ import annotations
 
+import math
 import queue
 import time
 from collections import deque
@@ -15,7 +16,7 @@ from hpcflow.errors import HpcflowError
 from hpcflow.events import records
 from hpcflow.ir.operators.from_memory import FromMemory
 from hpcflow.ir.operators.source import Source, Split, SplitHint
-from hpcflow.plan.physical import BlocksLeaf, ExchangeOutput, ExchangePlan, PhysicalPlan, Stage, TaskSpec
+from hpcflow.plan.physical import BlocksLeaf, ExchangeOutput, ExchangePlan, PhysicalPlan, ShareLeaf, Stage, TaskSpec
 from hpcflow.plan.reuse import Bindings
 from hpcflow.runtime import messages as m
 from hpcflow.runtime.mail import Mail
@@ -103,6 +104,10 @@ class ActionState:
         """Edges of small tables of the driver, whose rows travel with the tasks."""
         self.end_posted = False
         """The workers have been told to let go."""
+        self.caches = {key: master.caches[key] for key in caches_read(plan, bindings)}
+        """Cached datasets that the plan reads: their blocks, which stay as long as the action."""
+        self.end_by = math.inf
+        """When to give up waiting for workers to let go, by the monotonic clock."""
 
     def allowed_ranks(self, run: StageRun) -> tuple[int, ...]:
         """Workers that may run tasks of this stage."""
@@ -150,7 +155,8 @@ class ActionState:
     def blocks_of(self, leaf: BlocksLeaf) -> tuple[StoredBlock, ...]:
         """Blocks that a stage reads, in order."""
         if leaf.cache is not None:
-            return self.master.caches[self.bindings.cache(leaf.cache)].blocks
+            blocks = self.caches[self.bindings.cache(leaf.cache)].blocks
+            return blocks if leaf.blocks is None else blocks[slice(*leaf.blocks)]
         assert leaf.stage is not None
         return self.stored(self.stages[leaf.stage])
 
@@ -165,3 +171,9 @@ class ActionState:
     def emit(self, event: records.Event) -> None:
         """Into the job's event log."""
         self.master.events.emit(event)
+
+
+def caches_read(plan: PhysicalPlan, bindings: Bindings) -> set[str]:
+    """Keys of the cached datasets that a plan reads."""
+    leaves = [leaf.blocks if isinstance(leaf, ShareLeaf) else leaf for stage in plan.stages for leaf in stage.leaves()]
+    return {bindings.cache(leaf.cache) for leaf in leaves if isinstance(leaf, BlocksLeaf) and leaf.cache is not None}

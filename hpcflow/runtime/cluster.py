@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NoReturn, TextIO, cast
+from typing import Any, Generic, NoReturn, TextIO, TypeVar, cast
 
 from hpcflow.bsp.communicators import Communicators, MpiCommunicators, ThreadCommunicators
 from hpcflow.comm.base import Comm
@@ -33,6 +33,7 @@ from hpcflow.events.log import EventLog
 from hpcflow.native import ArenaPool
 from hpcflow.runtime import endings
 from hpcflow.runtime.block_store import BlockStore
+from hpcflow.runtime.faces import MasterFace
 from hpcflow.runtime.master import Master
 from hpcflow.runtime.memory import MemoryBudget
 from hpcflow.runtime.memory_limits import default_limit_bytes
@@ -40,6 +41,8 @@ from hpcflow.runtime.messages import TO_WORKER, decode, encode
 from hpcflow.runtime.spill_format import Codec
 from hpcflow.runtime.worker import Worker
 from hpcflow.shuffle.exchange import ExchangeService
+
+M = TypeVar("M", bound=MasterFace)
 
 OPEN_TIMEOUT_S = 120.0
 """For MPI to start on all ranks."""
@@ -69,10 +72,10 @@ class Goodbye:
     """Driver -> worker process: the driver's program has ended."""
 
 
-class Cluster:
+class Cluster(Generic[M]):
     """What a session holds of its ranks; `close` lets go of them."""
 
-    def __init__(self, master: Master, close: Callable[[], None], stores: tuple[BlockStore, ...]) -> None:
+    def __init__(self, master: M, close: Callable[[], None], stores: tuple[BlockStore, ...]) -> None:
         self.master = master
         self.stores = stores
         """Block stores of the ranks in this process."""
@@ -88,7 +91,7 @@ class Cluster:
 # -- in-process -------------------------------------------------------------------------------------------------------------------------------------
 
 
-def start_in_process(config: SessionConfig, events: EventLog) -> Cluster:
+def start_in_process(config: SessionConfig, events: EventLog) -> Cluster[Master]:
     """Workers as threads of this process; they share its Polars pool."""
     workers = config.workers or 1
     comms = open_group(workers + 1)
@@ -228,7 +231,7 @@ class Process:
             leave_process(endings.INTERRUPTED)
 
 
-def start_mpi(config: SessionConfig, events: EventLog) -> Cluster | None:
+def start_mpi(config: SessionConfig, events: EventLog) -> Cluster[Master] | None:
     """Master on rank 0, workers on the other ranks. On a worker rank this serves until the driver's program ends, then ends the process.
 
     None: the world has one rank; the caller starts in-process workers.
@@ -272,7 +275,7 @@ def _worker_count(ranks: int, config: SessionConfig) -> int:
 
 def start_on_engine(
     engine: Engine, pool: ArenaPool, number: int, config: SessionConfig, events: EventLog, on_close: Callable[[], None] = lambda: None
-) -> Cluster:
+) -> Cluster[Master]:
     """The master of session `number` on rank 0 of a running engine, whose other ranks are in `serve_sessions`; `on_close` is called when it ends."""
     shared = config.master == "shared"
     ranks = tuple(range(engine.size)) if shared else tuple(range(1, engine.size))

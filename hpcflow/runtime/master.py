@@ -18,7 +18,7 @@ from typing import Any
 
 from hpcflow.comm.engine import Engine
 from hpcflow.config import SessionConfig
-from hpcflow.errors import LaunchError, WorkerLostError
+from hpcflow.errors import HpcflowError, LaunchError, WorkerLostError
 from hpcflow.events.log import EventLog
 from hpcflow.ir.shared_values import Shareable
 from hpcflow.native import ArenaPool
@@ -26,6 +26,7 @@ from hpcflow.plan.physical import PhysicalPlan
 from hpcflow.plan.reuse import Bindings
 from hpcflow.runtime.action import ActionRun
 from hpcflow.runtime.action_result import ActionResult
+from hpcflow.runtime.action_state import caches_read
 from hpcflow.runtime.messages import (
     TO_MASTER,
     TO_WORKER,
@@ -50,6 +51,10 @@ _actions = itertools.count(1)
 # One sequence for all sessions of a process: what is late for an ended session can never be taken for another's.
 
 
+class CacheGoneError(HpcflowError):
+    """A plan reads a cached dataset that is no longer there."""
+
+
 class Master:
     """Runs physical plans on the workers that an engine reaches."""
 
@@ -68,11 +73,14 @@ class Master:
         self.plans = SentPlans(self)
         self.open_lock = threading.Lock()
         """Held while a step is numbered and its opening is sent, so that all workers see steps in one order."""
+        self._lock = threading.Condition(threading.RLock())
+        """Held while actions, caches and who reads them change."""
+        self._unread: dict[str, list[CachedBlocks]] = {}
+        """Datasets that were unpersisted while an action read them."""
         self._running: dict[int, ActionRun] = {}
         self._arrivals: queue.SimpleQueue[Hello] = queue.SimpleQueue()
         self._replaced: list[tuple[set[int], list[tuple[Any, ...]]]] = []
         """Blocks that a cached dataset no longer has, and the actions that may still read them."""
-        self._caches_lock = threading.Lock()
         self.shared = SharedSender(engine, pool, self._drop_shared)
         self.lost: WorkerLostError | None = None
         """Why no more actions can run."""
@@ -100,18 +108,46 @@ class Master:
 
         Raises what failed first; the session stays usable after task failures.
         """
+        return self.prepare(plan, name, bindings).run()
+
+    def prepare(self, plan: PhysicalPlan, name: str, bindings: Bindings | None = None, id: int | None = None) -> ActionRun:
+        """An action that will run `plan`; it has to be run. The cached datasets that the plan reads are kept for it, whoever unpersists them."""
         if self.lost is not None:
             raise WorkerLostError(f"this session has lost a worker and cannot run more actions: {self.lost}")
-        action = ActionRun(self, next(_actions), plan, name, bindings or Bindings())
-        self._running[action.id] = action
-        self.engine.set_active(True)
-        try:
-            return action.run()
-        finally:
+        bindings = bindings or Bindings()
+        with self._lock:
+            if gone := caches_read(plan, bindings) - self.caches.keys():
+                raise CacheGoneError(f"{len(gone)} cached datasets that the plan reads were unpersisted meanwhile; compile it again")
+            action = ActionRun(self, next(_actions) if id is None else id, plan, name, bindings)
+            self._running[action.id] = action
+            self.engine.set_active(True)
+        return action
+
+    def ended(self, action: ActionRun) -> None:
+        """Every worker has let go of the action, or is lost."""
+        with self._lock:
             del self._running[action.id]
             self._drop_replaced(action.id)
             if not self._running:
                 self.engine.set_active(False)
+            for key in action.caches:
+                self._drop_unread(key)
+            self._lock.notify_all()
+
+    def settle(self, patience_s: float) -> None:
+        """Cancel what runs, and wait until the workers have let go of it; who has not after `patience_s` seconds is lost."""
+        deadline = time.monotonic() + patience_s
+        with self._lock:
+            for action in self._running.values():
+                action.cancel("the session was closed")
+                action.hurry(patience_s)
+            while self._running and time.monotonic() < deadline + 1.0:
+                self._lock.wait(0.1)
+
+    @property
+    def ranks(self) -> int:
+        """Ranks of the world."""
+        return self.engine.size
 
     def next_step(self) -> int:
         """The number of the next exchange step; call with `open_lock` held (see `mail`)."""
@@ -140,25 +176,42 @@ class Master:
 
     def unpersist(self, key: str) -> None:
         """Free a cached dataset."""
-        with self._caches_lock:
-            held = self.caches.pop(key, None)
-        for prefix in {("cache", key), *(block.key[:2] for block in held.blocks)} if held is not None else ():
-            self.broadcast(DropBlocks(prefix))
+        with self._lock:
+            if (held := self.caches.pop(key, None)) is not None:
+                self._unread.setdefault(key, []).append(held)
+                self._drop_unread(key)
+
+    def cached(self) -> dict[str, CachedBlocks]:
+        """What is cached now."""
+        with self._lock:
+            return dict(self.caches)
+
+    def _drop_unread(self, key: str) -> None:
+        """Free what was unpersisted and no action reads any more."""
+        still_read = []
+        for held in self._unread.pop(key, ()):
+            if any(action.caches.get(key) is held for action in self._running.values()):
+                still_read.append(held)
+                continue
+            for prefix in {block.key[: 3 if block.key[0] == "cache" else 2] for block in held.blocks}:  # of one filling; shares that a step has kept
+                self.broadcast(DropBlocks(prefix))
+        if still_read:
+            self._unread[key] = still_read
 
     def replace_cache(self, key: str, before: tuple[StoredBlock, ...], after: tuple[StoredBlock, ...], action: int) -> None:
         """The same rows of a cached dataset in other blocks; the old ones are dropped when no action that may read them runs any more. Where the
         dataset has changed meanwhile (unpersisted, or replaced by another action) it is the new ones that are dropped."""
-        with self._caches_lock:
+        with self._lock:
             held = self.caches.get(key)
             current = held is not None and held.blocks == before
             if held is not None and current:
                 self.caches[key] = CachedBlocks(after, kept_partitionings(after, self.worker_ranks, held.partitionings))
             mine, others = ({b.key for b in blocks} for blocks in ((before, after) if current else (after, before)))
             self._replaced.append((set(self._running) - {action} if current else set(), list(mine - others)))
-        self._drop_replaced(action)
+            self._drop_replaced(action)
 
     def _drop_replaced(self, ended: int) -> None:
-        with self._caches_lock:
+        with self._lock:
             for readers, _ in self._replaced:
                 readers.discard(ended)
             free = [keys for readers, keys in self._replaced if not readers]

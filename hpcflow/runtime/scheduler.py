@@ -42,6 +42,12 @@ def victim(queued: Mapping[int, int], thief: int, slots: int) -> tuple[int, int]
     return worker, -(-spare // 2)
 
 
+def next_action(loads: Mapping[int, tuple[int, float]]) -> int | None:
+    """The action whose task a worker runs next, of those that have tasks here: the one with the fewest running tasks, then the one that has been
+    served for the least time, then the oldest. `loads`: action -> (running tasks, seconds served)."""
+    return min(loads, key=lambda action: (*loads[action], action), default=None)
+
+
 def partition_owners(partitions: int, workers: int) -> tuple[int, ...]:
     """Worker of each partition: equal runs of adjacent partitions."""
     return tuple(p * workers // partitions for p in range(partitions)) if partitions >= workers else tuple(p % workers for p in range(partitions))

@@ -56,6 +56,7 @@ from hpcflow.plan.physical import (
     TaskSpec,
 )
 from hpcflow.runtime import messages as m
+from hpcflow.runtime import scheduler
 from hpcflow.runtime.block_store import BlockStore
 from hpcflow.runtime.contexts import Contexts
 from hpcflow.runtime.endings import process_namespace
@@ -97,6 +98,8 @@ class WorkerAction:
     last_given: set[int] = field(default_factory=set)
     """Stages of which no more tasks come."""
     running: int = 0
+    served_s: float = 0.0
+    """Seconds that its tasks have taken, from the level of the others at its start: what fair sharing counts."""
     ending: bool = False
     cancelled: str | None = None
     broadcasts: dict[str, pl.DataFrame] = field(default_factory=dict)
@@ -252,7 +255,9 @@ class Worker:
             self._plans[message.sha256] = plan
         self.engine.set_active(True)
         with self._lock:
-            self._actions[message.action] = WorkerAction(message.action, plan, {stage.id: stage for stage in plan.stages}, message.caches)
+            served_s = min((action.served_s for action in self._actions.values()), default=0.0)
+            stages = {stage.id: stage for stage in plan.stages}
+            self._actions[message.action] = WorkerAction(message.action, plan, stages, message.caches, served_s=served_s)
 
     def _unpickled(self, message: m.LoadPlan, blob: bytes) -> PhysicalPlan:
         if hashlib.sha256(blob).hexdigest() != message.sha256:
@@ -370,23 +375,26 @@ class Worker:
                 action, task, slots = found
                 action.running += 1
                 self._free_slots -= slots
+            started = time.monotonic()
             try:
                 self._run_task(action, task)
             finally:
                 with self._ready:
                     action.running -= 1
+                    action.served_s += time.monotonic() - started
                     self._free_slots += slots
                     self._ready.notify_all()
                 if action.ending:
                     self._let_go(action)
 
     def _next_task(self) -> tuple[WorkerAction, TaskSpec, int] | None:
-        for action in self._actions.values():
-            if action.queued:
-                slots = min(action.stages[action.queued[0].stage].properties.slots, self.slots)
-                if slots <= self._free_slots:
-                    return action, action.queued.popleft(), slots
-        return None
+        """The next task of the action whose turn it is; None also while that task waits for more free slots than there are."""
+        chosen = scheduler.next_action({action.id: (action.running, action.served_s) for action in self._actions.values() if action.queued})
+        if chosen is None:
+            return None
+        action = self._actions[chosen]
+        slots = min(action.stages[action.queued[0].stage].properties.slots, self.slots)
+        return (action, action.queued.popleft(), slots) if slots <= self._free_slots else None
 
     def _run_task(self, action: WorkerAction, task: TaskSpec) -> None:
         stage = action.stages[task.stage]
@@ -507,6 +515,8 @@ class Worker:
     def _compute(
         self, action: WorkerAction, stage: Stage, task: TaskSpec, trace: OperatorTrace, keep: Callable[[str], Keep] | None, row_start: int
     ) -> pl.DataFrame:
+        if action.cancelled is not None:
+            raise ActionCancelledError(action.cancelled)
         info = TaskInfo(task.index, task.position_start, row_start, self.engine.rank, self.number, task.total_rows)
         with self._polars:
             df = evaluate(action.plan, stage, task, info, lambda leaf, ref: self._read(action, leaf, ref, keep), trace).collect()
@@ -626,7 +636,7 @@ class Worker:
 
     def _store(self, action: WorkerAction, stage: Stage, task: TaskSpec, output: StoreOutput, df: pl.DataFrame) -> dict[str, Any]:
         key = (
-            ("cache", action.caches.get(output.cache, output.cache), task.index)
+            ("cache", action.caches.get(output.cache, output.cache), action.id, task.index)
             if output.cache is not None
             else ("action", action.id, stage.id, task.index)
         )

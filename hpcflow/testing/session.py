@@ -83,7 +83,7 @@ def run_session_mpi(job: Callable[[Session], T], timeout_s: float = 60.0, **opti
 class InProcessSession(Session):
     """A session on in-process workers, whatever world the program was started in."""
 
-    def _start(self) -> Cluster:
+    def _start(self) -> Cluster[Any]:
         return start_in_process(self.config, self.events)
 
 
@@ -95,5 +95,5 @@ class _SessionOnEngine(Session):
         self._pool = pool
         super().__init__(**options)
 
-    def _start(self) -> Cluster:
+    def _start(self) -> Cluster[Any]:
         return start_on_engine(self._engine, self._pool, 1, self.config, self.events)

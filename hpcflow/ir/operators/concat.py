@@ -72,9 +72,13 @@ class Cache(Operator):
 
 @dataclass(frozen=True, eq=False)
 class ReadCache(Operator):
-    """Blocks that an earlier action left on the workers under `key`."""
+    """Blocks that an earlier action left on the workers under `key`.
+
+    blocks: (start, stop), which of them in the dataset's order; None: all
+    """
 
     key: str
+    blocks: tuple[int, int] | None = None
     name = "read_cache"
 
     def apply(self, inputs: tuple[pl.LazyFrame, ...], task: TaskInfo) -> pl.LazyFrame:
