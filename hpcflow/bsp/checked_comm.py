@@ -124,6 +124,14 @@ class CheckedComm:
             self._ledger.close()
             self._ledger = None
 
+    def check_call(self, name: str) -> None:
+        """A collective call that does not go through the communicator (an operator on tables) begins: compared as the communicator's own are.
+
+        Raises:
+            CollectiveMismatchError: another rank has entered another call.
+        """
+        self._verify(self._before(name, (), {}))
+
     def _before(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> int | None:
         """Announce the call; its number. None: nothing is checked any more."""
         if self._ledger is None:

@@ -18,6 +18,7 @@ from typing import Any, Self
 
 import polars as pl
 
+from hpcflow.bsp.checked_comm import CheckedComm
 from hpcflow.bsp.group import Group
 from hpcflow.errors import FrameError, HpcflowError, SchemaError
 from hpcflow.native.tables import ArrowStream, as_frame
@@ -66,6 +67,8 @@ class Flow:
         step: int | None = None,
         what: str = "flow",
     ) -> None:
+        if step is None and window_bytes != NO_LIMIT_BYTES and isinstance(group.comm, CheckedComm):  # calls that do not block must not wait here
+            group.comm.check_call(what)
         self.schema = pl.Schema(schema)
         self.partitions = partitioner if isinstance(partitioner, int) else partitioner.partitions
         self.owners = owners_of(self.partitions, group.size) if owners is None else tuple(owners)

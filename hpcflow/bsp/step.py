@@ -50,6 +50,7 @@ class Step:
         """`function(context)`; once a step."""
         context = self._make_context(self)
         value = function(context)
+        context.end()
         finish_checks(context.comm)
         self.left = True
         return value

@@ -140,7 +140,9 @@ def run_rank(
 def _executed(run: ProgramRun, context: Context) -> tuple[Any, SystemExit | None]:
     """(what `execute` returned, None), or (None, its `sys.exit(0)`), which ends this rank's program when all ranks have ended."""
     try:
-        return run.execute(context), None
+        value = run.execute(context)
+        context.end()
+        return value, None
     except SystemExit as end:
         if end.code not in (None, 0):
             raise

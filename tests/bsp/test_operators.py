@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from hpcflow.bsp import keyed, operators
+from hpcflow.bsp.checked_comm import CheckedComm
 from hpcflow.bsp.flow import owners_of
-from hpcflow.errors import ConfigError, SchemaError, UnsupportedExpressionError
+from hpcflow.errors import CollectiveMismatchError, ConfigError, SchemaError, UnsupportedExpressionError
 from hpcflow.shuffle.partitioners import RoundRobinPartitioner
 from hpcflow.testing.bsp import run_on_threads
 from hpcflow.testing.tables import table_of_every_type
@@ -384,3 +385,17 @@ def test_any_tables_join_as_polars_does(rows, other, how, nulls_equal, size, cut
     wanted = left.join(right, **options)
     order = [name for name in wanted.columns if name.startswith("row")]
     assert_frame_equal(found.sort(order), wanted.sort(order))
+
+
+def test_ranks_in_different_operators_are_told_in_debug_mode():
+    def job(group):
+        group.comm = CheckedComm(group.comm, 20)
+        assert operators.sort(group, ALL_ROWS, "k").schema == ALL_ROWS.schema
+        with pytest.raises(CollectiveMismatchError, match=r"join \(right\)") as caught:
+            if group.rank == 1:
+                keyed.join(group, ALL_ROWS, ALL_ROWS, "row")
+            else:
+                operators.direct(group, ALL_ROWS, 0)
+        return "direct" in str(caught.value) and "test_operators.py" in str(caught.value)
+
+    assert run_on_threads(job, 3) == [True] * 3

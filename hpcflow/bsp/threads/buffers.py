@@ -47,10 +47,12 @@ class Span:
         self.fill(data)
 
     def values(self) -> npt.NDArray[Any]:
-        """The items as an array, for reductions."""
-        if not self.datatype.is_predefined:
-            raise MpiError(ERR_TYPE, "a reduction needs a predefined type: give the array itself, or a contiguous copy of its part")
-        return self.pack().view(self.datatype.dtype)
+        """The items as an array, for reductions; those of a derived type as bytes, for an operation of the user."""
+        if self.datatype.is_predefined:
+            return self.pack().view(self.datatype.dtype)
+        if not self.datatype.is_dense:
+            raise MpiError(ERR_TYPE, "a reduction needs a type without gaps: give the array itself, or a contiguous copy of its part")
+        return self.pack().view(f"V{self.datatype.extent}")
 
 
 @dataclass(frozen=True, slots=True)

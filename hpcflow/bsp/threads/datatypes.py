@@ -27,7 +27,7 @@ ORDER_F = 57
 class Datatype:
     """A type of MPI. Named ones are constants of `thread_mpi`; the `Create_` methods derive others."""
 
-    __slots__ = ("_elements", "dtype", "extent", "name", "size")
+    __slots__ = ("_elements", "dtype", "extent", "is_dense", "name", "size")
 
     def __init__(
         self, dtype: npt.DTypeLike, name: str = "", elements: Indices | None = None, extent: int | None = None, size: int | None = None
@@ -37,6 +37,8 @@ class Datatype:
         self._elements = elements  # offsets in items of dtype; None: one item, no gap
         self.extent = self.dtype.itemsize if extent is None else extent
         self.size = size if size is not None else (1 if elements is None else len(elements)) * self.dtype.itemsize
+        self.is_dense = elements is None or (self.extent == self.size and bool(np.all(elements == np.arange(len(elements)))))
+        """Items follow each other without a gap, in order."""
 
     @property
     def is_predefined(self) -> bool:
@@ -102,7 +104,7 @@ class Datatype:
 
     def pack(self, memory: Bytes, start: int, count: int) -> Bytes:
         """Bytes of `count` items that begin at byte `start` of `memory`: a view where the type has no gaps, else a copy."""
-        if self._elements is None:
+        if self.is_dense:
             self._check_inside(memory, start, count * self.extent)
             return memory[start : start + count * self.extent]
         items, indices = self._indices(memory, start, count)
@@ -112,7 +114,7 @@ class Datatype:
         """Put packed bytes, at most `count` items, into `memory` from byte `start`."""
         if len(data) > count * (self.extent if self._elements is None else self.size):
             raise MpiError(ERR_TRUNCATE, f"{len(data)} bytes do not fit {count} items of {self.size} bytes: give a larger buffer")
-        if self._elements is None:
+        if self.is_dense:
             self._check_inside(memory, start, len(data))
             memory[start : start + len(data)] = data
             return

@@ -110,6 +110,8 @@ def _reduction(calls: list[Call]) -> tuple[Op, list[Array], Datatype]:
     if any(each.count != count for each in spans):
         raise MpiError(ERR_TRUNCATE, f"the ranks reduce different counts: {[each.count for each in spans]}")
     op: Op = calls[0].op
+    if op.is_predefined and not datatype.is_predefined:
+        raise MpiError(ERR_TYPE, f"{op.name} of a derived type: it takes the types of MPI; a derived one needs an operation made by Op.Create")
     return op, [each.values() for each in spans], datatype
 
 

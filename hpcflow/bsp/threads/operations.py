@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from hpcflow.bsp.threads.buffers import span
 from hpcflow.bsp.threads.datatypes import Datatype
-from hpcflow.bsp.threads.errors import ERR_OP, MpiError
+from hpcflow.bsp.threads.errors import ERR_OP, ERR_TYPE, MpiError
 from hpcflow.bsp.threads.foreign import is_foreign, mpi4py_module
 
 Array = npt.NDArray[Any]
@@ -74,6 +74,8 @@ class Op:
     def Reduce_local(self, inbuf: Any, inoutbuf: Any) -> None:
         """`inout = in op inout`, on this rank alone."""
         source, target = span(inbuf, False), span(inoutbuf, True)
+        if self.is_predefined and not target.datatype.is_predefined:
+            raise MpiError(ERR_TYPE, f"{self.name} of a derived type: it takes the types of MPI; a derived one needs an operation made by Op.Create")
         target.fill_all(self.reduce([source.values(), target.values()], target.datatype).view(np.uint8))
 
     def reduce(self, arrays: Iterable[Array], datatype: Datatype) -> Array:

@@ -1,0 +1,12 @@
+"""Node arrays, user reductions and grids on threads as ranks."""
+
+import pytest
+
+from hpcflow.testing.array_contract import ARRAY_CHECKS
+from hpcflow.testing.bsp import run_on_threads
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, pytest.param(7, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("check", ARRAY_CHECKS, ids=lambda check: check.__name__)
+def test_contract(check, size):
+    check(lambda job: run_on_threads(job, size))
