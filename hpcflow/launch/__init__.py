@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from hpcflow.launch.executors.slurm import SlurmExecutor as SlurmExecutor
     from hpcflow.launch.executors.slurm_fields import SlurmFields as SlurmFields
     from hpcflow.launch.experiment.experiment import Experiment as Experiment
+    from hpcflow.launch.one_task import map as map
+    from hpcflow.launch.one_task import run as run
     from hpcflow.launch.packagers.git_archive import GitArchivePackager as GitArchivePackager
     from hpcflow.launch.packagers.hybrid import HybridPackager as HybridPackager
     from hpcflow.launch.packagers.pattern import PatternPackager as PatternPackager
@@ -83,6 +85,8 @@ _HOME = {
     "SlurmFields": "hpcflow.launch.executors.slurm_fields",
     "env": "hpcflow.launch.environment",
     "Experiment": "hpcflow.launch.experiment.experiment",
+    "map": "hpcflow.launch.one_task",
+    "run": "hpcflow.launch.one_task",
     "GitArchivePackager": "hpcflow.launch.packagers.git_archive",
     "HybridPackager": "hpcflow.launch.packagers.hybrid",
     "PatternPackager": "hpcflow.launch.packagers.pattern",

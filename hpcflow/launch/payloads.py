@@ -7,6 +7,7 @@ Invariant: a payload holds no secret's value; a Secret is its reference.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from hpcflow.errors import ConfigError
+from hpcflow.launch import runner
+from hpcflow.launch.calls import call_document, pickled_document
+from hpcflow.launch.config.buildable import Buildable, name_of
 from hpcflow.launch.config.script import Script
 from hpcflow.launch.config.secret import Secret
 from hpcflow.launch.executors.base import Executor
@@ -28,8 +32,27 @@ CODE_WORD = "{code}"
 """In an argument list: the folder of the packaged code."""
 
 
+TASK_WORD = "{task}"
+"""In an argument list: the task's directory."""
+
+
+def function_payload(task: Any, executor: Executor, by_value: bool) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The payload of a Partial or a Config, and the files that go into the task's directory."""
+    python = getattr(executor, "python", None) or sys.executable
+    files: dict[str, bytes] = {"runner.py": Path(runner.__file__).read_bytes()}
+    if by_value:
+        document, files["function.pkl"] = pickled_document(task)
+    else:
+        document = call_document(task)
+    files["call.json"] = json.dumps(document, indent=1).encode()
+    argv = [python, f"{TASK_WORD}/runner.py", TASK_WORD]
+    label = slug(name_of(task).rpartition(":")[2]) if isinstance(task, Buildable) else slug(getattr(task, "__name__", "function"))
+    commands = [{"name": "main", "argv": argv, "env": {}}]
+    return {"kind": "function", "label": label, "commands": commands, "secrets": {}, "workdir": os.getcwd()}, files
+
+
 def payload_of(task: Any, executor: Executor, mode: str, on_failure: str, packaged: bool = False) -> dict[str, Any]:
-    """The payload of a Script, a list of Scripts (a group), a Partial or a Config. Raises ConfigError for anything else."""
+    """The payload of a Script or of a list of Scripts (a group). Raises ConfigError for anything else."""
     members = list(task) if isinstance(task, list | tuple) else [task]
     if not members:
         raise ConfigError("an empty group: give at least one Script")
@@ -81,7 +104,10 @@ def job_request(task: Task, executor: Executor, number: int, key: str, directory
     launcher: LauncherName = getattr(executor, "launcher", "none")
     commands = tuple(
         Command(
-            argv=tuple(word.replace(DIRECTORY_WORD, str(directory)).replace(CODE_WORD, str(code)) for word in command["argv"]),
+            argv=tuple(
+                word.replace(DIRECTORY_WORD, str(directory)).replace(CODE_WORD, str(code)).replace(TASK_WORD, str(directory.parent.parent))
+                for word in command["argv"]
+            ),
             name=command["name"],
             environment=dict(command.get("env", {})),
             launcher=command.get("launcher") or launcher,

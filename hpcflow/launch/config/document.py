@@ -24,7 +24,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 from hpcflow.errors import ConfigError
 from hpcflow.launch.config import scalars
@@ -55,16 +55,13 @@ def encode(config: Any) -> dict[str, Any]:
     """A Config, Partial or Script as plain data. Raises ConfigError that names the value which cannot be written."""
     if isinstance(config, Script):
         return {"_script_": _encode_script(config)}
-    counts: dict[int, int] = {}
-    _count(config, counts)
-    shared = {key: number for number, key in enumerate((key for key, count in counts.items() if count > 1), 1)}
-    encoded: dict[str, Any] = _Encoder(shared).value(config, Any, "")
+    encoded: dict[str, Any] = Encoder.of(config).value(config, Any, "")
     return encoded
 
 
 def encode_value(value: Any) -> Any:
     """One value as a file would write it."""
-    return _Encoder({}).value(value, Any, "")
+    return Encoder({}).value(value, Any, "")
 
 
 def content_hash(config: Any) -> str:
@@ -104,7 +101,16 @@ def _count(value: Any, counts: dict[int, int]) -> None:
             _count(part, counts)
 
 
-class _Encoder:
+class Encoder:
+    """Configs -> plain data; values are written as their annotations read them."""
+
+    @classmethod
+    def of(cls, config: Any) -> Self:
+        """For this tree: what stands in several places gets a number."""
+        counts: dict[int, int] = {}
+        _count(config, counts)
+        return cls({key: number for number, key in enumerate((key for key, count in counts.items() if count > 1), 1)})
+
     def __init__(self, shared: Mapping[int, int]) -> None:
         self.shared = shared
         self.written: set[int] = set()

@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from hpcflow.errors import ConfigError, LaunchError, near_names
+from hpcflow.launch.config.buildable import Buildable
 from hpcflow.launch.executors.base import Executor, JobHandle
 from hpcflow.launch.executors.local import LocalExecutor
 from hpcflow.launch.executors.registry import from_json, to_json
@@ -36,7 +37,8 @@ from hpcflow.launch.experiment.records import Records
 from hpcflow.launch.experiment.refresh import refresh_states
 from hpcflow.launch.home import home, slug
 from hpcflow.launch.packagers.base import Package, Packager, pack
-from hpcflow.launch.payloads import payload_of
+from hpcflow.launch.payloads import function_payload, payload_of
+from hpcflow.launch.results import read_result
 
 _TASK_FIELDS = ("memory_mb", "gpus")
 
@@ -55,6 +57,13 @@ class TaskHandle:
     def wait(self, timeout_s: float | None = None) -> TaskState:
         """Until the task is decided. Raises LaunchError after `timeout_s`."""
         return self.experiment.wait([self.name], timeout_s)[self.name]
+
+    def result(self, timeout_s: float | None = None) -> Any:
+        """What its function returned: JSON data, a NumPy array, or a polars.DataFrame. Raises LaunchError when it failed or kept nothing."""
+        state = self.wait(timeout_s)
+        if state is not TaskState.SUCCEEDED:
+            raise LaunchError(f"task {self.name!r} has {state.value}: {self.experiment.logs(self.name)[-2000:]}")
+        return self.experiment.result(self.name)
 
     def __repr__(self) -> str:
         return f"<task {self.name!r} of {self.experiment!r}>"
@@ -82,6 +91,8 @@ class Experiment:
         self.notes = notes
         self.id = os.urandom(4).hex()
         self._tasks: list[Task] = []
+        self._files: dict[str, dict[str, bytes]] = {}
+        """Directory of a task -> files to put there."""
         self._records: Records | None = None
         self._detached = False
 
@@ -100,6 +111,7 @@ class Experiment:
         required: bool = True,
         mode: str = "sequential",
         on_failure: str = "stop",
+        by_value: bool = False,
         **overrides: Any,
     ) -> TaskHandle:
         """A Script, a Partial, a Config whose build runs something, or a list of Scripts (a group in one allocation).
@@ -107,6 +119,7 @@ class Experiment:
         Args:
             dependencies: tasks that end before; `condition` says how.
             retries: further attempts: of any failure (a number), or by failure class ("node failure", "out of memory", "timeout", ...).
+            by_value: send a function as a pickle, in a private file whose hash the job checks (lambdas, notebooks). Default: by import path.
             mode, on_failure: of a group: "sequential" or "parallel"; "stop" or "continue".
             overrides: fields of the executor for this task, e.g. nodes=1, launcher="none"; and memory_mb, gpus.
 
@@ -120,7 +133,11 @@ class Experiment:
         for dependency in dependencies:
             if dependency.experiment is not self:
                 raise ConfigError(f"{dependency!r} belongs to another experiment: tasks depend on tasks of their own")
-        payload = payload_of(task, where, mode, on_failure, self.packager is not None)
+        files: dict[str, bytes] = {}
+        if isinstance(task, Buildable) or (callable(task) and by_value):
+            payload, files = function_payload(task, where, by_value)
+        else:
+            payload = payload_of(task, where, mode, on_failure, self.packager is not None)
         base = name or payload["label"]
         taken = {other.name for other in self._tasks}
         if name is not None and name in taken:
@@ -142,6 +159,7 @@ class Experiment:
             required=required,
         )
         self._tasks.append(made)
+        self._files[made.directory] = files
         return TaskHandle(self, unique)
 
     def spec(self) -> Spec:
@@ -180,7 +198,7 @@ class Experiment:
         if self.packager is not None:
             self.package = pack(self.packager)
             self._tasks = [dataclasses.replace(t, payload={**t.payload, "code": self.package.digest}) for t in self._tasks]
-        self._records = Records.create(self.directory, self.spec())
+        self._records = Records.create(self.directory, self.spec(), self._files)
         if detach:
             self._detached = True
             if slurm_alone.possible(self._records.spec()):
@@ -257,6 +275,16 @@ class Experiment:
         paths = from_json(task.executor).logs(str(records.attempt_directory(task, attempts[-1].number)))
         return "".join(path.read_text(errors="replace") for path in paths)
 
+    def result(self, name: str) -> Any:
+        """What a task's newest attempt kept. Raises LaunchError when that is nothing."""
+        records = self._written()
+        task = records.spec().task(name)
+        attempts = records.view().attempts[name]
+        found = None if not attempts else read_result(records.attempt_directory(task, attempts[-1].number))
+        if found is None:
+            raise LaunchError(f"task {name!r} has kept no result: its function returned nothing that is JSON, NumPy or Arrow; see its log")
+        return found[0]
+
     def _written(self) -> Records:
         if self._records is None:
             raise ConfigError("this experiment has not been submitted: call run()")
@@ -288,6 +316,7 @@ class Experiment:
         again = Experiment(self.title, tags=self.tags, notes=self.notes)
         chosen = [task for task in self._tasks if not failed_only or states[task.name] is not TaskState.SUCCEEDED]
         kept = {task.name for task in chosen}
+        again._files = {task.directory: self._written().task_files(task) for task in chosen}
         again._tasks = [dataclasses.replace(task, needs=tuple(name for name in task.needs if name in kept)) for task in chosen]
         return again
 

@@ -18,7 +18,7 @@ from hpcflow.errors import LaunchError
 from hpcflow.launch.executors.base import FailureClass, JobHandle, JobState, JobStatus, read_exit
 from hpcflow.launch.experiment.decide import Attempt, TaskState, state_of
 from hpcflow.launch.experiment.model import Spec, Task, spec_from_json
-from hpcflow.launch.files import append_line, create_json, make_directory, read_json, read_lines, write_json
+from hpcflow.launch.files import append_line, create_json, make_directory, read_json, read_lines, write_bytes, write_json
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,16 @@ class Records:
         self._journal = directory / "journal" / f"{socket.gethostname()}-{os.getpid()}-{time.time_ns():x}.jsonl"
 
     @classmethod
-    def create(cls, directory: Path, spec: Spec) -> Records:
-        """Write a new experiment down."""
+    def create(cls, directory: Path, spec: Spec, files: Mapping[str, Mapping[str, bytes]] | None = None) -> Records:
+        """Write a new experiment down. files: directory of a task -> name -> content."""
         make_directory(directory)
         for name in ("journal", "tasks"):
             make_directory(directory / name)
         for task in spec.tasks:
-            make_directory(directory / "tasks" / task.directory / "attempts")
+            folder = make_directory(directory / "tasks" / task.directory)
+            make_directory(folder / "attempts")
+            for name, content in (files or {}).get(task.directory, {}).items():
+                write_bytes(folder / name, content)
         write_json(directory / "experiment.json", spec.to_json())
         return cls(directory)
 
@@ -63,6 +66,11 @@ class Records:
         if value is None:
             raise LaunchError(f"{self.directory} holds no experiment.json: it is no experiment, or its submission never began")
         return spec_from_json(value)
+
+    def task_files(self, task: Task) -> dict[str, bytes]:
+        """What stands in a task's directory beside its attempts."""
+        folder = self.directory / "tasks" / task.directory
+        return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
     # -- attempts --------------------------------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,65 @@
+"""A Partial or Config as the document that `runner.py` reads in the job: every value says its own type, so the job needs no annotation, no library.
+
+Invariant: the document names functions by import path. A function of the driver script travels as its file and its name; lambdas, local and notebook
+functions are refused with the reason, unless the task was added with by_value=True.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from typing import Any
+
+from hpcflow.errors import ConfigError
+from hpcflow.launch.config.buildable import Buildable, Config, target_of
+from hpcflow.launch.config.building import check
+from hpcflow.launch.config.document import Encoder
+from hpcflow.launch.extras import require
+
+
+class _Explicit(Encoder):
+    """Tags every value that is no plain data, whatever the annotations say."""
+
+    def value(self, value: Any, annotation: Any, path: str) -> Any:
+        return super().value(value, Any, path)
+
+
+def call_document(task: Any) -> dict[str, Any]:
+    """For `call.json`. Raises ConfigError for what cannot be named, and for a configuration with problems."""
+    check(task)
+    call = _Explicit.of(task).value(task, Any, "")
+    document: dict[str, Any] = {"call": _called(task, call), "main": None}
+    if "__main__:" in str(call):
+        main = sys.modules["__main__"]
+        path = getattr(main, "__file__", None)
+        if path is None:
+            raise ConfigError(
+                "the task's function is defined in a notebook or at a prompt, which a job cannot import; put it into a module, or say by_value=True"
+            )
+        import os
+
+        document["main"] = os.path.abspath(path)
+    return document
+
+
+def _called(task: Buildable, call: dict[str, Any]) -> dict[str, Any]:
+    """A Config is called when the job runs it; a Partial as well, once its arguments are there."""
+    return {**call, "_partial_": True} if isinstance(task, Config) else call
+
+
+def pickled_document(task: Any) -> tuple[dict[str, Any], bytes]:
+    """The document and the pickle of a task that travels by value."""
+    cloudpickle = require("cloudpickle", "by_value=True")
+    target = target_of(task) if isinstance(task, Buildable) else task
+    if isinstance(task, Buildable):
+        import functools
+
+        from hpcflow.launch.config.building import build
+
+        assert target is not None
+        made = build(task)
+        function: Any = made if callable(made) else functools.partial(target)
+    else:
+        function = task
+    blob: bytes = cloudpickle.dumps(function, protocol=5)
+    return {"pickle": {"file": "function.pkl", "sha256": hashlib.sha256(blob).hexdigest()}, "main": None}, blob

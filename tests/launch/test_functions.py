@@ -1,0 +1,111 @@
+"""Python functions as tasks: by import path, from the driver script, by value; results and metadata."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import polars as pl
+import pytest
+
+from hpcflow import launch
+from hpcflow.errors import ConfigError, LaunchError
+from tests.launch import tasks_of_tests as tasks
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HPCFLOW_LAUNCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_arguments_of_all_kinds_arrive_as_they_were_set():
+    task = launch.Partial(
+        tasks.train,
+        launch.Config(tasks.Model, hidden=7, layers=(3, 4)),
+        lr=1e-3,
+        where=pathlib.Path("/a b"),
+        colour=tasks.Colour.RED,
+        tags={"b", "a"},
+    )
+    assert launch.run(task).result() == {"hidden": 7, "layers": [3, 4], "lr": 1e-3, "where": "/a b", "colour": "RED", "tags": ["a", "b"]}
+
+
+def test_results_are_json_arrays_and_tables_and_nothing_else_is_kept():
+    with launch.Experiment("results", executor=launch.LocalExecutor(cores=2)) as exp:
+        array, table, odd = (exp.add(launch.Partial(f, *a)) for f, a in ((tasks.array, (3,)), (tasks.table, (2,)), (tasks.nothing_kept, ())))
+        exp.run()
+    assert array.result().tolist() == [0, 1, 2]
+    assert table.result().equals(pl.DataFrame({"n": [0, 1]}))
+    with pytest.raises(LaunchError, match="kept no result"):
+        odd.result()
+    assert "returned object, which is no JSON" in exp.logs(odd.name)
+
+
+def test_map_gives_results_in_order_and_names_what_failed():
+    assert launch.map(tasks.square, [3, 1, 2], executor=launch.LocalExecutor(cores=2)) == [9, 1, 4]
+    with pytest.raises(LaunchError, match=r"(?s)1 of 2 tasks have not succeeded \(1\).*ValueError: unlucky"):
+        launch.map(tasks.square, [2, 13], executor=launch.LocalExecutor(cores=2))
+
+
+def test_a_secret_is_revealed_in_the_job_and_written_nowhere(at_home):
+    (at_home / "token").write_text("abcdefgh\n")
+    (at_home / "token").chmod(0o600)
+    task = launch.run(launch.Partial(tasks.with_token, launch.Secret.file(str(at_home / "token"))))
+    assert task.result() == 8
+    assert not [path for path in (at_home / "home").rglob("*") if path.is_file() and b"abcdefgh" in path.read_bytes()]
+
+
+def test_lambdas_are_refused_unless_they_travel_by_value(at_home):
+    with pytest.raises(ConfigError, match="lambda"):
+        launch.run(launch.Partial(lambda: 1))
+    task = launch.run(lambda: 6 * 7, by_value=True)
+    assert task.result() == 42
+    (pickled,) = task.experiment.directory.rglob("function.pkl")
+    assert pickled.stat().st_mode & 0o077 == 0
+
+
+def test_a_pickle_that_was_changed_is_not_loaded(at_home):
+    exp = launch.Experiment("changed")
+    exp.add(lambda: 1, by_value=True, name="f")
+    exp._files[exp._tasks[0].directory]["function.pkl"] += b"x"
+    exp.run()
+    assert exp.exit_status() == 1 and "its hash differs" in exp.logs("f")
+
+
+def test_a_function_of_the_driver_script_is_imported_under_another_name(at_home):
+    (at_home / "job.py").write_text(
+        "from hpcflow import launch\n"
+        "def double(x: int) -> str:\n    return f'{__name__} {2 * x}'\n"
+        "if __name__ == '__main__':\n    print(launch.run(launch.Partial(double, 4)).result())\n"
+    )
+    ended = subprocess.run([sys.executable, "job.py"], capture_output=True, text=True, check=False, timeout=60, env=os.environ)
+    assert ended.stdout.strip() == "hpcflow_main 8", ended.stderr
+
+
+def test_metadata_tells_what_it_ran_on_without_secrets(monkeypatch):
+    monkeypatch.setenv("MY_TOKEN", "hidden-value")
+    task = launch.run(launch.Partial(tasks.attempt))
+    assert task.result() == "1"
+    (file,) = task.experiment.directory.rglob("metadata.json")
+    facts = json.loads(file.read_text())
+    assert facts["python"] == sys.version and any(name.startswith("polars==") for name in facts["packages"])
+    assert facts["environment"]["MY_TOKEN"] == "(hidden)" and "hidden-value" not in file.read_text()
+
+
+def test_rerun_calls_the_function_again():
+    task = launch.run(launch.Partial(tasks.square, 5))
+    again = task.experiment.rerun().run()
+    assert again.result(task.name) == 25
+
+
+@pytest.mark.thorough
+def test_ranks_of_one_function_see_one_world(at_home):
+    executor = launch.LocalExecutor(launcher="mpi", ntasks=2)
+    task = launch.run(launch.Partial(tasks.rank_sum), executor)
+    assert task.result() == 3, task.experiment.logs(task.name)
