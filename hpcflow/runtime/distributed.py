@@ -49,6 +49,8 @@ from hpcflow.runtime.standing import call_site
 from hpcflow.shuffle.exchange import ExchangeService
 
 STOP_TIMEOUT_S: Final = 20.0
+SIGNAL_WAIT_S: Final = 0.2
+"""In-process: until the caller's thread notices Ctrl-C."""
 ABORT_WAIT_S: Final = 3.0
 """In-process, after a failure: for the other ranks' threads to notice. What still runs then is left behind as a daemon."""
 
@@ -218,7 +220,8 @@ class _ThreadRanks:
     def wait(self) -> None:
         """Until all threads have ended, or one has failed."""
         while self._running and self.failure is None:
-            self._running.discard(self._over.get())
+            with contextlib.suppress(queue.Empty):  # a signal that another thread has taken does not wake this one
+                self._running.discard(self._over.get(timeout=SIGNAL_WAIT_S))
 
     def abort(self, error: BaseException, rank: int | None) -> None:
         """End every wait of every rank; the first call says what failed."""

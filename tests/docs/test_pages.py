@@ -60,6 +60,13 @@ def test_every_name_users_import_is_in_the_reference_with_a_docstring(tmp_path: 
     assert (tmp_path / "site" / "index.html").exists()
 
 
+def test_the_program_on_the_programs_page_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HPCFLOW_WORKERS", "3")
+    (block,) = _PYTHON.findall((ROOT / "docs" / "programs.md").read_text())
+    exec(compile(block, "programs.md", "exec"), {"__name__": "__main__"})
+    assert capsys.readouterr().out == "499.5\n"
+
+
 def test_the_quickstart_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     blocks = _PYTHON.findall((ROOT / "docs" / "quickstart.md").read_text())

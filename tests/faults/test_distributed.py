@@ -368,3 +368,26 @@ def test_a_rank_that_never_comes_writes_its_stacks_too(tmp_path):
     )
     assert_ended_badly(ended, 1)
     assert "rank 2 did not come to collective call number 1 within 1 s" in ended.stderr and "in forgotten" in ended.stderr, ended.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ranks_that_are_threads_end_by_a_signal_too(tmp_path, number):
+    ended = launch(
+        """
+        @hf.program
+        def main(ctx):
+            (ctx.scratch / "mine").write_text("x")
+            ctx.comm.Barrier()
+            if ctx.rank == 1:
+                say("NOW", os.getpid())
+            ctx.comm.recv(source=1)
+
+        main.run(workers=3, scratch="scratch")
+        """,
+        disturb=after_word("NOW", send_signal(number)),
+        through="alone",
+        folder=tmp_path,
+    )
+    assert_ended_badly(ended)
+    assert number == signal.SIGTERM or ended.stderr.count("KeyboardInterrupt") == 1, ended.stderr
+    assert_scratch_is_empty(tmp_path)
