@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hpcflow.api.functions import collect_all as collect_all
     from hpcflow.api.functions import concat as concat
     from hpcflow.api.graph import Graph as Graph
+    from hpcflow.api.loops import iterate as iterate
     from hpcflow.api.shared import Accumulator as Accumulator
     from hpcflow.api.shared import Broadcast as Broadcast
     from hpcflow.api.shared import accumulator as accumulator
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from hpcflow.errors import FrameError as FrameError
     from hpcflow.errors import HpcflowError as HpcflowError
     from hpcflow.errors import LaunchError as LaunchError
+    from hpcflow.errors import NotConvergedError as NotConvergedError
     from hpcflow.errors import OutOfBudgetError as OutOfBudgetError
     from hpcflow.errors import SchemaError as SchemaError
     from hpcflow.errors import SinkError as SinkError
@@ -65,6 +67,7 @@ _HOME = {
     "Graph": "hpcflow.api.graph",
     "concat": "hpcflow.api.functions",
     "collect_all": "hpcflow.api.functions",
+    "iterate": "hpcflow.api.loops",
     "broadcast": "hpcflow.api.shared",
     "Broadcast": "hpcflow.api.shared",
     "accumulator": "hpcflow.api.shared",
@@ -82,6 +85,7 @@ _HOME = {
     "FrameError": "hpcflow.errors",
     "SpillError": "hpcflow.errors",
     "OutOfBudgetError": "hpcflow.errors",
+    "NotConvergedError": "hpcflow.errors",
     "WorkerLostError": "hpcflow.errors",
     "StepTimeoutError": "hpcflow.errors",
     "ActionCancelledError": "hpcflow.errors",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from concurrent.futures import CancelledError
+from typing import Any
 
 
 class HpcflowError(Exception):
@@ -53,6 +54,22 @@ class SpillError(HpcflowError):
 
 class OutOfBudgetError(HpcflowError):
     """A single partition or key does not fit the memory budget and cannot be split."""
+
+
+class NotConvergedError(HpcflowError):
+    """A loop reached its limit of iterations before its condition was true."""
+
+    def __init__(self, message: str, *, iterations: int = 0, metrics: dict[str, Any] | None = None, state: Any = None) -> None:
+        super().__init__(message)
+        self.iterations = iterations
+        """Iterations that were run."""
+        self.metrics = metrics
+        """What the last one reported, by name; None where the body gives no metrics."""
+        self.state = state
+        """Datasets of the state so far, in the form that `iterate` returns."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), self.args)  # the datasets stay with their session
 
 
 class WorkerLostError(HpcflowError):

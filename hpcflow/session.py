@@ -40,6 +40,7 @@ from hpcflow.ir.operators.read_parquet import ReadParquet
 from hpcflow.ir.operators.source import Source
 from hpcflow.ir.program import program_of
 from hpcflow.launch.launchers.environment import check_world, detect
+from hpcflow.looping import explain_loop, loops_of, run_loops
 from hpcflow.plan.explain import explain
 from hpcflow.plan.reuse import PlanCache, ReadyPlan
 from hpcflow.plan.stages import split_stages
@@ -213,7 +214,9 @@ class Session:
         started = time.perf_counter()
         context = self._context()
         logical = building.to_dag(sinks, context.cached)
-        optimized, passes = optimize(logical, self._policy, context)
+        loops = {loop.result_key(part): (0, 0) for loop in loops_of(sinks) for part in loop.parts}
+        read = building.to_dag(sinks, {**loops, **context.cached}) if loops else logical  # a loop is run before, and its result is read
+        optimized, passes = optimize(read, self._policy, context)
         plan = split_stages(optimized, context.default_partitions, context.partitioned)
         return Compiled(logical, optimized, passes, plan, time.perf_counter() - started)
 
@@ -229,6 +232,7 @@ class Session:
         """Run these datasets to their end; the results are under the ids of their vertices. The action is the future's to cancel, if there is one."""
         if self._plans_only is not None:
             return self._plans_only.show(name, self._compile(sinks))
+        run_loops(self, sinks, future)
         with self._filling(sinks, future):
             ready, action = self._prepare(sinks, name)
             if future is not None:
@@ -322,6 +326,7 @@ class Session:
 
     def _explain(self, sinks: list[Dataset], passes: bool, analyze: bool, format: str) -> str:
         if analyze and self._plans_only is None:
+            run_loops(self, sinks)
             self._actions += 1
             with self._filling(sinks):
                 compiled = self._compiled(sinks)
@@ -329,7 +334,8 @@ class Session:
         else:
             compiled, result = self._compile(sinks), None
         parts = (compiled.logical, compiled.optimized, compiled.passes, compiled.plan)
-        return explain(*parts, passes=passes, result=result, format=format, workers=self.workers)
+        text = explain(*parts, passes=passes, result=result, format=format, workers=self.workers)
+        return "\n".join([text, *(explain_loop(self, loop, passes) for loop in loops_of(sinks))]) if format == "text" else text
 
     # -- life ----------------------------------------------------------------------------------------------------------------------------------------
 
@@ -339,6 +345,11 @@ class Session:
             raise ConfigError("this session is closed; open another with hf.Session()")
         master: MasterFace = self._cluster.master
         return master
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has workers: not after `close`."""
+        return self._cluster is not None
 
     @property
     def workers(self) -> int:

@@ -20,6 +20,7 @@ from hpcflow.ir.dag import Dag, Edge, Vertex
 from hpcflow.ir.operators.concat import Cache, ReadCache
 from hpcflow.ir.operators.filter import Filter
 from hpcflow.ir.operators.group_by import FinalGroupBy, PartialGroupBy
+from hpcflow.ir.operators.iterate import Iterate
 from hpcflow.ir.operators.select import Select, SelectWhole
 from hpcflow.ir.operators.sort import Sort
 from hpcflow.ir.operators.with_columns import ReturnToOrigin, WindowColumns, WithColumns, WithOrigin, WithScalars
@@ -213,7 +214,7 @@ def caches_to_fill(sinks: Sequence[Dataset], cached: Container[str]) -> set[str]
     while stack:
         dataset = stack.pop()
         operator = dataset._vertex.operator
-        if dataset._vertex.id in seen or (isinstance(operator, Cache) and operator.key in cached):
+        if dataset._vertex.id in seen or (isinstance(operator, Cache | Iterate) and operator.key in cached):
             continue
         seen.add(dataset._vertex.id)
         if isinstance(operator, Cache):
@@ -232,7 +233,7 @@ def to_dag(sinks: Sequence[Dataset], cached: Mapping[str, Any]) -> Dag:
         vertex = dataset._vertex
         if vertex.id in vertices:
             continue
-        if isinstance(vertex.operator, Cache) and vertex.operator.key in cached:
+        if isinstance(vertex.operator, Cache | Iterate) and vertex.operator.key in cached:
             vertices[vertex.id] = Vertex(ReadCache(vertex.operator.key), vertex.schema, vertex.properties, vertex.id)
             continue
         vertices[vertex.id] = vertex

@@ -271,6 +271,20 @@ class WorkerLost(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoopIteration(Event):
+    """An iteration of a loop has ended."""
+
+    loop: str
+    """When it ends, in words."""
+    iteration: int
+    """From 1."""
+    seconds: float
+    converged: bool = False
+    metrics: str = ""
+    """What the iteration reported."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class StepStalled(Event):
     """A step made no progress for `idle_s`; it is aborted when `limit_s` is reached."""
 

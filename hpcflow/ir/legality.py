@@ -12,6 +12,7 @@ from hpcflow.ir.dag import Dag, Edge
 from hpcflow.ir.operators.base import Operator
 from hpcflow.ir.operators.bsp import Bsp
 from hpcflow.ir.operators.concat import Concat, ReadCache
+from hpcflow.ir.operators.iterate import Iterate
 from hpcflow.ir.operators.join import Join
 from hpcflow.ir.operators.source import Source
 from hpcflow.ir.operators.task_function import TaskFunction
@@ -46,7 +47,7 @@ def check(dag: Dag) -> None:
 def _inputs_wanted(operator: Operator) -> int:
     if isinstance(operator, Source | ReadCache):
         return 0
-    if isinstance(operator, Concat | Bsp | TaskFunction):
+    if isinstance(operator, Concat | Bsp | TaskFunction | Iterate):
         return operator.inputs_count
     return 2 if isinstance(operator, Join | WithScalars) else 1
 

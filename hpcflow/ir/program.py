@@ -17,7 +17,7 @@ from typing import Any
 
 import polars as pl
 
-from hpcflow.ir.dag import Dag
+from hpcflow.ir.dag import Dag, Vertex
 from hpcflow.ir.operators.concat import Cache, ReadCache
 from hpcflow.ir.operators.from_memory import FromMemory
 from hpcflow.ir.operators.range import Range
@@ -48,7 +48,7 @@ def program_of(dag: Dag, sinks: Iterable[int], cached: Mapping[str, Any]) -> Pro
     for vertex in dag.topological():
         place[vertex.id] = len(place)
         inputs = tuple((place[edge.source], reader.value(edge.properties)) for edge in dag.inputs(vertex.id))
-        vertices.append((reader.operator(vertex.operator, vertex.id), inputs, reader.value(vertex.properties)))
+        vertices.append((reader.operator(vertex), inputs, reader.value(vertex.properties)))
     key = (tuple(vertices), tuple(place[sink] for sink in sinks))
     return Program(key, tuple(reader.tables), tuple(reader.caches), tuple(reader.pinned), reader.runs_user_code)
 
@@ -64,12 +64,14 @@ class _Reader:
     pinned: list[object] = field(default_factory=list)
     runs_user_code: bool = False
 
-    def operator(self, operator: Any, vertex: int) -> object:
+    def operator(self, vertex: Vertex) -> object:
+        operator = vertex.operator
         if isinstance(operator, Cache | ReadCache):
             number = self.caches.setdefault(operator.key, len(self.caches))
-            return (type(operator), number, self.value(self.cached.get(operator.key)), self.value(getattr(operator, "blocks", None)))
+            held = (self.value(vertex.schema), self.value(self.cached.get(operator.key)), self.value(getattr(operator, "blocks", None)))
+            return (type(operator), number, *held)
         if isinstance(operator, FromMemory):
-            self.tables.append((vertex, operator))
+            self.tables.append((vertex.id, operator))
             number = self.frames.setdefault(id(operator.frame), len(self.frames))
             return (FromMemory, number, self.value(operator.schema), (operator.statistics().size_bytes or 0).bit_length())
         if isinstance(operator, Source) and not isinstance(operator, Range):

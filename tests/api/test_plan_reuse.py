@@ -107,6 +107,13 @@ def test_a_loop_over_cached_datasets_compiles_its_body_once(session, compiled):
     assert not session._cluster.master.caches
 
 
+def test_cached_datasets_of_other_columns_are_other_programs(session):
+    for table in (pl.DataFrame({"a": [1]}), pl.DataFrame({"b": [1]}), pl.DataFrame({"a": ["x"]})):
+        data = session.from_polars(table).cache()
+        assert data.count() == 1
+        assert data.collect().equals(table)
+
+
 def test_a_file_that_was_written_anew_is_read_anew(session, tmp_path):
     path = tmp_path / "t.csv"
     for value in (1, 2):

@@ -1,0 +1,127 @@
+"""Loop-invariant code motion: what does not depend on the state is computed once, in the form in which the body needs it.
+
+    state ~hash(v)~> join <~hash(src)~ edges <- read_parquet
+        once           read_parquet -> edges ~hash(src)~> kept
+        each iteration state ~hash(v)~> join <- kept
+
+Invariant: the loop's Dag reads only cached datasets (the state, and what is kept); together with what is computed once it is the body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+
+from hpcflow.ir.dag import Dag, Edge, Vertex
+from hpcflow.ir.operators.base import fingerprint_of
+from hpcflow.ir.operators.concat import Cache, ReadCache, Repartition
+from hpcflow.ir.partitioning import Partitioning, all_partitionings, partitioning_of
+from hpcflow.ir.properties import EdgeProperties, Pattern
+
+
+@dataclass(frozen=True)
+class SplitBody:
+    """A loop's body in two."""
+
+    once: Dag | None
+    """Ends in a cache for each dataset that is kept; None: nothing is."""
+    each: Dag
+    """Reads what is kept."""
+    kept: Mapping[str, frozenset[Partitioning]] = field(default_factory=dict)
+    """Key of a kept dataset -> how it is to lie on the workers."""
+    kept_from: Mapping[str, int] = field(default_factory=dict)
+    """Key of a kept dataset -> vertex whose rows it has."""
+
+
+def split_body(dag: Dag, state: Iterable[str], prefix: str) -> SplitBody:
+    """Cut an optimized body where rows that do not depend on the state meet those that do.
+
+    state: keys under which the body reads the state; prefix: of the keys under which datasets are kept
+    """
+    variant = _variant(dag, frozenset(state))
+    once: dict[int, Vertex] = {}
+    once_edges: list[Edge] = []
+    readers: list[Vertex] = []
+    edges: list[Edge] = []
+    kept: dict[str, frozenset[Partitioning]] = {}
+    kept_from: dict[str, int] = {}
+    key_of: dict[object, str] = {}
+    for edge in dag.edges:
+        if edge.target not in variant:
+            continue
+        source = dag.vertices[edge.source]
+        shuffled = edge.properties.pattern is Pattern.HASH_SHUFFLE
+        if edge.source in variant or (isinstance(source.operator, ReadCache) and not shuffled):
+            edges.append(edge)
+            continue
+        place = (source.id, partitioning_of(edge) if shuffled else None)
+        if place not in key_of:
+            key = key_of[place] = f"{prefix}{len(key_of)}"
+            kept[key] = frozenset((partitioning_of(edge),)) if shuffled else frozenset()
+            kept_from[key] = source.id
+            keep = Vertex(Cache(key), source.schema)
+            once[keep.id] = keep
+            if shuffled:
+                moved = Vertex(Repartition(), source.schema)
+                once[moved.id] = moved
+                once_edges += [Edge(source.id, moved.id, 0, edge.properties), Edge(moved.id, keep.id)]
+            else:
+                once_edges.append(Edge(source.id, keep.id))
+        reader = Vertex(ReadCache(key_of[place]), source.schema)
+        readers.append(reader)
+        edges.append(replace(edge, source=reader.id))
+    needed = {edge.source for edge in edges}
+    vertices = [v for v in dag.vertices.values() if v.id in variant or (v.id in needed and isinstance(v.operator, ReadCache))]
+    each = Dag.of([*vertices, *readers], edges)
+    if not kept:
+        return SplitBody(None, each)
+    whole = Dag.of([*dag.vertices.values(), *once.values()], [*dag.edges, *once_edges])
+    ends = [v.id for v in once.values() if isinstance(v.operator, Cache)]
+    return SplitBody(whole.pruned(ends), each, kept, kept_from)
+
+
+def _variant(dag: Dag, state: frozenset[str]) -> set[int]:
+    """Vertices that depend on the state, and ends of the body that do not: an iteration has to fill them all the same."""
+    variant: set[int] = set()
+    for vertex in dag.topological():
+        reads_state = isinstance(vertex.operator, ReadCache) and vertex.operator.key in state
+        if reads_state or not dag.outputs(vertex.id) or any(edge.source in variant for edge in dag.inputs(vertex.id)):
+            variant.add(vertex.id)
+    return variant
+
+
+def read_through_caches(dag: Dag) -> Dag:
+    """A -> cache, A -> B   ->   A -> cache -> B : what is stored anyway is computed once."""
+    keeps = {edge.source: edge.target for edge in dag.edges if isinstance(dag.vertices[edge.target].operator, Cache)}
+
+    def through(edge: Edge) -> Edge:
+        fills = isinstance(dag.vertices[edge.target].operator, Cache)
+        return edge if fills or edge.source not in keeps else replace(edge, source=keeps[edge.source])
+
+    return Dag.of(dag.vertices.values(), map(through, dag.edges))
+
+
+def form_of(dag: Dag, key: str, partitioned: Mapping[str, frozenset[Partitioning]]) -> frozenset[Partitioning]:
+    """The hash partitionings in which `dag` leaves the dataset that it caches under `key`."""
+    known = all_partitionings(dag, partitioned)
+    found = next(v.id for v in dag.vertices.values() if isinstance(v.operator, Cache) and v.operator.key == key)
+    return known[found].aligned
+
+
+def minds_order(dag: Dag) -> bool:
+    """Whether an operator sees the order of rows, so that the state may not be dealt out anew before the first iteration."""
+    operators = [v.operator for v in dag.vertices.values()]
+    if any(o.needs_positions or o.together or o.runs_user_code or o.name in ("with_origin", "slice") for o in operators):
+        return True
+    return any(edge.properties.pattern is Pattern.RANGE_SHUFFLE for edge in dag.edges)
+
+
+def shuffle_into(partitioning: Partitioning) -> EdgeProperties:
+    """The edge that brings rows into a partitioning of plain columns."""
+    import io
+
+    keys = tuple(pl.Expr.deserialize(io.BytesIO(key), format="binary") for key in partitioning[0] if isinstance(key, bytes))
+    assert tuple(map(fingerprint_of, keys)) == partitioning[0]
+    return EdgeProperties(pattern=Pattern.HASH_SHUFFLE, keys=keys).with_user_choice(partition_count=partitioning[1])  # type: ignore[no-any-return]
