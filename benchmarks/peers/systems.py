@@ -16,23 +16,24 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class System:
-    """requirement: what pip installs into the system's environment (words), None for hpcflow, which runs in ours; start: words before the
-    runner's path, by default the environment's Python; env: variables of its own."""
+    """requirement: what pip installs into the system's environment (words), None for what runs in ours; start: words before the runner's path, by
+    default the environment's Python; env: variables of its own; folder: of benchmarks/, where its runner is."""
 
     name: str
     requirement: str | None
     start: tuple[str, ...] = ("{bin}/python",)
     env: dict[str, str] = field(default_factory=dict)
+    folder: str = "peers"
 
     @property
     def environment(self) -> Path:
         """The virtual environment of this system."""
-        return ROOT / f".venv-peers-{self.name}"
+        return ROOT / f".venv-{self.folder}-{self.name}"
 
     def argv(self, data: Path) -> list[str]:
         """The runner's command line. `{bin}` stands for the environment's folder of programs."""
         words = [word.format(bin=self.environment / "bin") for word in self.start]
-        return [*words, str(ROOT / "benchmarks" / "peers" / f"run_{self.name}.py"), str(data)]
+        return [*words, str(ROOT / "benchmarks" / self.folder / f"run_{self.name}.py"), str(data)]
 
     def environ(self) -> dict[str, str]:
         """Variables of the runner's process."""

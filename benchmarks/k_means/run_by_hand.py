@@ -1,0 +1,74 @@
+"""k-means as an MPI programmer writes it: mpi4py and NumPy, no hpcflow. 2 ranks, each with its rows as one matrix."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from mpi4py import MPI
+
+from benchmarks.k_means.sums import sums_of
+from benchmarks.peers.serve import Workload, from_stdin, serve, to_stdout
+
+WORLD = MPI.COMM_WORLD
+CHUNK = 2048
+
+
+def k_means(points: np.ndarray, centres: np.ndarray, iterations: int) -> np.ndarray:
+    """float64[k, d]: the centres after `iterations`."""
+    k, d = centres.shape
+    distances = np.empty((CHUNK, k))
+    for _ in range(iterations):
+        totals = np.zeros((k, d + 1))
+        transposed, half_norms = np.ascontiguousarray(centres.T), 0.5 * np.einsum("ij,ij->i", centres, centres)
+        for start in range(0, len(points), CHUNK):
+            chunk = points[start : start + CHUNK]
+            scores = np.dot(chunk, transposed, out=distances[: len(chunk)])
+            scores -= half_norms
+            nearest = scores.argmax(axis=1)
+            for j in range(d):
+                totals[:, j] += np.bincount(nearest, chunk[:, j], k)
+            totals[:, d] += np.bincount(nearest, minlength=k)
+        WORLD.Allreduce(MPI.IN_PLACE, totals, MPI.SUM)
+        counts = totals[:, d:]
+        centres = np.where(counts > 0, totals[:, :d] / np.maximum(counts, 1), centres)
+    return centres
+
+
+def lines() -> Iterator[str]:
+    """Rank 0 hears the parent and tells the others, who ask and sleep by turns: a waiting broadcast would keep a core from the others."""
+    if WORLD.rank == 0:
+        for line in from_stdin():
+            for rank in range(1, WORLD.size):
+                WORLD.send(line, dest=rank)
+            yield line
+        for rank in range(1, WORLD.size):
+            WORLD.send("quit", dest=rank)
+        return
+    while True:
+        while not WORLD.iprobe(source=0):
+            time.sleep(1e-3)
+        yield WORLD.recv(source=0)
+
+
+if __name__ == "__main__":
+    folder, iterations = Path(sys.argv[1]), int(os.environ["K_MEANS_ITERATIONS"])
+    table = pl.read_parquet(folder / "points.parquet")
+    first, stop = table.height * WORLD.rank // WORLD.size, table.height * (WORLD.rank + 1) // WORLD.size
+    mine = np.ascontiguousarray(table.slice(first, stop - first).to_numpy())
+    del table
+    start_centres = np.load(folder / "centres.npy")
+
+    def run() -> tuple[np.ndarray, int]:
+        found = k_means(mine, start_centres, iterations)
+        return found, len(found)
+
+    versions = f"mpi4py and NumPy {np.__version__}, {WORLD.size} ranks, {MPI.Get_library_version().splitlines()[0][:40].strip()}"
+    serve(versions, {"k_means": Workload(run, sums_of)}, lines(), to_stdout if WORLD.rank == 0 else lambda answer: None)
+    sys.stdout.flush()
+    os._exit(0)
