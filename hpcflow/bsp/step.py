@@ -23,6 +23,8 @@ from hpcflow.errors import ActionCancelledError, HpcflowError
 from hpcflow.shuffle.exchange import ExchangeService
 
 T = TypeVar("T")
+_LEAST_CPU_S = 0.002
+"""What a sleeping thread does not spend between two looks."""
 _EXCHANGE_BITS = 24
 """A step may open 2**24 exchanges; theirs have numbers above all that the master gives out."""
 
@@ -75,10 +77,17 @@ class Step:
 
 
 class UserThread:
-    """The thread. It is started by the first step."""
+    """The thread. It is started by the first step.
 
-    def __init__(self, name: str) -> None:
+    Args:
+        name: of the thread.
+        waits: whether a thread that stands here is inside a call of MPI that waits for other ranks.
+    """
+
+    def __init__(self, name: str, waits: Callable[[FrameType | None], bool] = lambda frame: True) -> None:
         self.name = name
+        self._waits = waits
+        self._cpu_s = 0.0
         self._steps: queue.SimpleQueue[tuple[int, Callable[[], None]] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._last = 0
@@ -99,15 +108,16 @@ class UserThread:
     def still(self) -> tuple[int, float] | None:
         """(number of the step that runs, seconds since its thread was first seen where it stands now); None when none runs.
 
-        A thread has got on when it is at another instruction than at the look before, or when a name there has another value: a rank that waits
-        for others keeps both, however much CPU time its MPI library spends on polling.
+        A thread has got on when it is at another instruction than at the look before, when a name there has another value, or when it has computed
+        outside of MPI: a rank that waits for others has not, however much CPU time its MPI library spends on polling.
         """
         running, thread = self._running, self._thread
         if running is None or thread is None or thread.ident is None:
             return None
-        place = (running, place_of(sys._current_frames().get(thread.ident)))
-        now = time.monotonic()
-        if place != self._place:
+        frame = sys._current_frames().get(thread.ident)
+        place, now = (running, place_of(frame)), time.monotonic()
+        before, self._cpu_s = self._cpu_s, _cpu_seconds(thread.ident)
+        if place != self._place or (self._cpu_s - before > _LEAST_CPU_S and not self._waits(frame)):
             self._place, self._since = place, now
         return running, now - self._since
 
@@ -124,6 +134,14 @@ class UserThread:
                 run()
             finally:
                 self._running = None
+
+
+def _cpu_seconds(ident: int) -> float:
+    """CPU time of a thread of this process; 0 where it has ended or the system does not say."""
+    try:
+        return time.clock_gettime(time.pthread_getcpuclockid(ident))
+    except (OSError, AttributeError):
+        return 0.0
 
 
 def place_of(frame: FrameType | None) -> tuple[object, ...]:

@@ -64,6 +64,7 @@ from hpcflow.runtime.failures import first_line, pack_error, task_failed
 from hpcflow.runtime.oversize import Keep, Pieces, check_piece, cut_into_pieces, target_bytes
 from hpcflow.runtime.partitioning import make_partitioner, partitioner_name
 from hpcflow.runtime.shared import SharedReceiver
+from hpcflow.runtime.standing import standing_of, users_frames
 from hpcflow.runtime.tasks import OperatorTrace, evaluate
 from hpcflow.runtime.vitals import Vitals
 from hpcflow.shuffle.exchange import Exchange, ExchangeService, ExchangeStats
@@ -146,7 +147,7 @@ class Worker:
         self._polars = threading.Semaphore(1)
         self._communicators = communicators
         self._contexts = Contexts(engine, exchanges, store, number, config, lambda event: self._send(m.WorkerEvent(self.engine.rank, event)))
-        self._user = UserThread(f"hpcflow-bsp-{number}")
+        self._user = UserThread(f"hpcflow-bsp-{number}", lambda frame: standing_of(frame).waits_in_mpi)
         self._shared = SharedReceiver(engine)
         self._threads = [threading.Thread(target=self._run_tasks, name=f"hpcflow-task-{i}", daemon=True) for i in range(self.slots)]
         store.emit = lambda event: self._send(m.WorkerEvent(self.engine.rank, event))
@@ -475,7 +476,7 @@ class Worker:
             self._send(dataclasses.replace(failed, ends_rank=ends_rank))
         self._communicators.abort(step.number, error, self.number)
         if ends_rank:
-            text = "".join(traceback.format_exception(error))
+            text = "".join(traceback.format_exception(type(error), error, users_frames(error.__traceback__)))
             write_report(f"hpcflow: user MPI code has failed on rank {self.engine.rank} on {where()}; this rank ends, and the others with it\n{text}")
             time.sleep(RANK_ENDS_AFTER_S)
             end_process(EXIT_FAILURE)
