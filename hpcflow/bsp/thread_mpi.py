@@ -70,8 +70,9 @@ from hpcflow.bsp.threads.operations import SUM as SUM
 from hpcflow.bsp.threads.operations import Op as Op
 from hpcflow.bsp.threads.pickling import Pickle as Pickle
 from hpcflow.bsp.threads.pickling import pickle as pickle
+from hpcflow.bsp.threads.requests import Prequest as Prequest
 from hpcflow.bsp.threads.requests import Request as Request
-from hpcflow.bsp.threads.requests import Status as Status
+from hpcflow.bsp.threads.status import Status as Status
 from hpcflow.bsp.threads.window import Win as Win
 
 Comm = Intracomm = ThreadComm

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hpcflow.testing.intracomm_arrays import ARRAY_CHECKS
+from hpcflow.testing.intracomm_buffers import BUFFER_CHECKS
 from hpcflow.testing.intracomm_groups import GROUP_CHECKS
 from hpcflow.testing.intracomm_messages import MESSAGE_CHECKS
 from hpcflow.testing.intracomm_objects import OBJECT_CHECKS
@@ -21,7 +22,7 @@ from hpcflow.testing.intracomm_reductions import REDUCTION_CHECKS
 Body = Callable[[Any, Any], None]
 RunBody = Callable[[Body], Any]
 
-INTRACOMM_CHECKS: tuple[Body, ...] = (*ARRAY_CHECKS, *REDUCTION_CHECKS, *OBJECT_CHECKS, *MESSAGE_CHECKS, *GROUP_CHECKS)
+INTRACOMM_CHECKS: tuple[Body, ...] = (*ARRAY_CHECKS, *BUFFER_CHECKS, *REDUCTION_CHECKS, *OBJECT_CHECKS, *MESSAGE_CHECKS, *GROUP_CHECKS)
 
 
 def check_intracomm(run: RunBody, *checks: Body) -> None:

@@ -165,6 +165,22 @@ def a_receive_that_nothing_matched_can_be_cancelled(comm: Any, MPI: Any) -> None
     comm.Barrier()
 
 
+def persistent_requests_are_started_each_round(comm: Any, MPI: Any) -> None:
+    right, left = (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
+    x, y = np.zeros(2, "i8"), np.zeros(2, "i8")
+    requests = [comm.Recv_init(y, left, 3), comm.Send_init(x, right, 3)]
+    for round_number in range(3):
+        x[:] = [comm.rank, round_number]
+        MPI.Prequest.Startall(requests)
+        MPI.Request.Waitall(requests)
+        assert y.tolist() == [left, round_number] and all(requests)
+    requests[0].Start()
+    requests[1].Start()
+    for request in requests:
+        request.Wait()
+        request.Free()
+
+
 def large_messages_arrive_whole(comm: Any, MPI: Any) -> None:
     right, left = (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
     x = np.arange(300_000) + comm.rank
@@ -187,5 +203,6 @@ MESSAGE_CHECKS = (
     synchronous_sends_wait_for_their_receiver,
     requests_are_waited_for_in_groups,
     a_receive_that_nothing_matched_can_be_cancelled,
+    persistent_requests_are_started_each_round,
     large_messages_arrive_whole,
 )

@@ -117,9 +117,10 @@ def flat_bytes(buffer: Any, writable: bool) -> tuple[Bytes, np.dtype[Any]]:
     """The memory of a contiguous buffer as bytes, and what it holds."""
     if isinstance(buffer, np.ndarray):
         array = buffer
+    elif hasattr(buffer, "__dlpack__"):
+        array = np.from_dlpack(buffer)
     else:
-        view = memoryview(buffer)
-        array = np.asarray(view)
+        array = np.asarray(memoryview(buffer))
     if not array.flags.c_contiguous:
         if not array.flags.f_contiguous:
             raise BufferError("the buffer is not contiguous: send numpy.ascontiguousarray(x), or a derived type such as Create_vector")

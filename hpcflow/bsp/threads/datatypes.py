@@ -223,6 +223,8 @@ def of_dtype(dtype: np.dtype[Any]) -> Datatype:
     """The type that mpi4py finds for a NumPy array without being told."""
     if not dtype.isnative:
         raise BufferError(f"dtype {dtype.str!r} with non-native byte order: copy it with astype({dtype.newbyteorder('=').str!r})")
+    if dtype.kind in "mM":
+        raise BufferError(f"no MPI datatype for {dtype}: name one, as in [array, MPI.INT64_T]")
     if dtype.kind not in "biufc":
         raise KeyError(f"cannot map dtype {dtype} to an MPI datatype: name one, for example [array, MPI.BYTE]")
     return Datatype(dtype, _NAMES.get(dtype, ""))

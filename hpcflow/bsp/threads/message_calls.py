@@ -17,7 +17,8 @@ from hpcflow.bsp.threads.datatypes import Bytes
 from hpcflow.bsp.threads.foreign import ANY_SOURCE, ANY_TAG, PROC_NULL, is_in_place, is_proc_null, rank_of, source_of, tag_of, wanted_tag
 from hpcflow.bsp.threads.mailbox import Fill, Message
 from hpcflow.bsp.threads.pickling import packed, unpacked
-from hpcflow.bsp.threads.requests import Request, Status, fill_status
+from hpcflow.bsp.threads.requests import Prequest, Request
+from hpcflow.bsp.threads.status import fill_status
 from hpcflow.bsp.threads.waiting import Completion
 
 
@@ -88,6 +89,13 @@ class MessageCalls(RankBase):
 
     def Sendrecv_replace(self, buf: Any, dest: int, sendtag: int = 0, source: int = ANY_SOURCE, recvtag: int = ANY_TAG, status: Any = None) -> None:
         self.Sendrecv(buf, dest, sendtag, buf, source, recvtag, status)
+
+    def Send_init(self, buf: Any, dest: int, tag: int = 0) -> Prequest:
+        """A send to be started by its `Start`, each time with what `buf` then holds."""
+        return Prequest(lambda: self.Isend(buf, dest, tag))
+
+    def Recv_init(self, buf: Any, source: int = ANY_SOURCE, tag: int = ANY_TAG) -> Prequest:
+        return Prequest(lambda: self.Irecv(buf, source, tag))
 
     def send(self, obj: Any, dest: int, tag: int = 0) -> None:
         self._post_object(obj, dest, tag, False)
@@ -214,6 +222,3 @@ def _done() -> Completion:
     completion = Completion()
     completion.done = True
     return completion
-
-
-__all__ = ["MatchedMessage", "MessageCalls", "Status"]

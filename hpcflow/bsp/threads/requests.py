@@ -1,4 +1,4 @@
-"""The twins of `mpi4py.MPI.Request` and `Status`.
+"""The twins of `mpi4py.MPI.Request` and `Prequest`.
 
 Invariant: a request is finished by the first Wait or Test that finds it done (lower-case ones return its object) and is null from then on; an
 error of the operation is raised by that call, on this rank. Waiting is interrupted by the group's abort.
@@ -13,86 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hpcflow.bsp.threads.datatypes import NAMED, Datatype, as_datatype
-from hpcflow.bsp.threads.errors import SUCCESS
-from hpcflow.bsp.threads.foreign import ANY_SOURCE, ANY_TAG, UNDEFINED, is_foreign, mpi4py_module
+from hpcflow.bsp.threads.errors import ERR_REQUEST, MpiError
+from hpcflow.bsp.threads.foreign import ANY_SOURCE, ANY_TAG, UNDEFINED
 from hpcflow.bsp.threads.rounds import raise_failure
+from hpcflow.bsp.threads.status import Status, fill_status
 from hpcflow.bsp.threads.waiting import Completion, ThreadGroup
-
-
-class Status:
-    """Where a message came from and how long it is."""
-
-    __slots__ = ("_cancelled", "_size_bytes", "error", "source", "tag")
-
-    def __init__(self) -> None:
-        self.source = ANY_SOURCE
-        self.tag = ANY_TAG
-        self.error = SUCCESS
-        self._size_bytes = 0
-        self._cancelled = False
-
-    def Get_source(self) -> int:
-        return self.source
-
-    def Set_source(self, source: int) -> None:
-        self.source = source
-
-    def Get_tag(self) -> int:
-        return self.tag
-
-    def Set_tag(self, tag: int) -> None:
-        self.tag = tag
-
-    def Get_error(self) -> int:
-        return self.error
-
-    def Set_error(self, error: int) -> None:
-        self.error = error
-
-    def Get_count(self, datatype: Any = NAMED["BYTE"]) -> int:
-        """Whole items received, UNDEFINED where the message ends within one."""
-        kind = as_datatype(datatype)
-        size = _packed_size(kind)
-        if size == 0:
-            return 0
-        count, rest = divmod(self._size_bytes, size)
-        return UNDEFINED if rest else count
-
-    def Get_elements(self, datatype: Any) -> int:
-        return self._size_bytes // as_datatype(datatype).dtype.itemsize
-
-    def Set_elements(self, datatype: Any, count: int) -> None:
-        self._size_bytes = count * _packed_size(as_datatype(datatype))
-
-    def Is_cancelled(self) -> bool:
-        return self._cancelled
-
-    def Set_cancelled(self, flag: bool) -> None:
-        self._cancelled = flag
-
-    @property
-    def count(self) -> int:
-        return self._size_bytes
-
-    @property
-    def cancelled(self) -> bool:
-        return self._cancelled
-
-
-def fill_status(status: Any, source: int, tag: int, size_bytes: int, cancelled: bool = False) -> None:
-    """Write to a Status of ours or of mpi4py; None: nobody asks."""
-    if status is None:
-        return
-    status.Set_source(source)
-    status.Set_tag(tag)
-    status.Set_error(SUCCESS)
-    status.Set_elements(mpi4py_module().BYTE if is_foreign(status) else NAMED["BYTE"], size_bytes)
-    status.Set_cancelled(cancelled)
-
-
-def _packed_size(datatype: Datatype) -> int:
-    return datatype.size if datatype.dtype.names is None else datatype.extent
 
 
 class Request:
@@ -107,8 +32,12 @@ class Request:
         self._completion = completion
         self._cancel = cancel
 
-    def __bool__(self) -> bool:
+    @property
+    def _active(self) -> bool:
         return self._completion is not None
+
+    def __bool__(self) -> bool:
+        return self._active
 
     def Wait(self, status: Any = None) -> bool:
         self.wait(status)
@@ -176,10 +105,7 @@ class Request:
             index, flag, result = cls.testany(requests, status)
             if flag:
                 return index, result
-            active = [request for request in requests if request]
-            group = active[0]._group
-            if group is not None:
-                group.wait([request._completion for request in active if request._completion is not None])
+            _wait_for_one(requests)
 
     @classmethod
     def Waitany(cls, requests: Sequence[Request], status: Any = None) -> int:
@@ -188,9 +114,9 @@ class Request:
     @classmethod
     def testany(cls, requests: Sequence[Request], status: Any = None) -> tuple[int, bool, Any]:
         for index, request in enumerate(requests):
-            if request and request.get_status():
+            if request._active and request.get_status():
                 return index, True, request._finish(status)
-        return UNDEFINED, not any(requests), None
+        return UNDEFINED, not any(request._active for request in requests), None
 
     @classmethod
     def Testany(cls, requests: Sequence[Request], status: Any = None) -> tuple[int, bool]:
@@ -199,11 +125,7 @@ class Request:
     @classmethod
     def waitsome(cls, requests: Sequence[Request], statuses: list[Any] | None = None) -> tuple[list[int] | None, list[Any] | None]:
         """Indices and objects of all that are done, at least one; (None, None) when all are null."""
-        active = [request._completion for request in requests if request._completion is not None]
-        group = next((request._group for request in requests if request), None)
-        if group is None:
-            return None, None
-        group.wait(active)
+        _wait_for_one(requests)
         return cls.testsome(requests, statuses)
 
     @classmethod
@@ -212,9 +134,9 @@ class Request:
 
     @classmethod
     def testsome(cls, requests: Sequence[Request], statuses: list[Any] | None = None) -> tuple[list[int] | None, list[Any] | None]:
-        if not any(requests):
+        if not any(request._active for request in requests):
             return None, None
-        indices = [index for index, request in enumerate(requests) if request and request.get_status()]
+        indices = [index for index, request in enumerate(requests) if request._active and request.get_status()]
         found = _statuses(indices, statuses)
         return indices, [requests[index]._finish(status) for index, status in zip(indices, found, strict=True)]
 
@@ -237,6 +159,38 @@ class Request:
             fill_status(status, ANY_SOURCE, ANY_TAG, 0, completion.cancelled)
         else:
             fill_status(status, completion.source, completion.tag, completion.size_bytes)
+
+
+class Prequest(Request):
+    """A send or receive that is begun again and again: `Send_init`, then `Start` and `Wait` in each round."""
+
+    __slots__ = ("_begin",)
+
+    def __init__(self, begin: Callable[[], Request]) -> None:
+        super().__init__()
+        self._begin = begin
+
+    def __bool__(self) -> bool:
+        return True
+
+    def Start(self) -> None:
+        """Begin; the round before has been waited for."""
+        if self._active:
+            raise MpiError(ERR_REQUEST, "Start before the Wait of the round before")
+        begun = self._begin()
+        self._group, self._completion, self._cancel = begun._group, begun._completion, begun._cancel
+
+    @classmethod
+    def Startall(cls, requests: Sequence[Prequest]) -> None:
+        for request in requests:
+            request.Start()
+
+
+def _wait_for_one(requests: Sequence[Request]) -> None:
+    """Return when an active one is done, or none is active."""
+    group = next((request._group for request in requests if request._active), None)
+    if group is not None:
+        group.wait([request._completion for request in requests if request._completion is not None])
 
 
 def _statuses(requests: Sequence[Any], statuses: list[Any] | None) -> list[Any]:
