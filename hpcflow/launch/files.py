@@ -26,14 +26,15 @@ def make_directory(path: Path) -> Path:
     return path
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replace a file's content at once and for good (synced, then renamed)."""
+def write_bytes(path: Path, content: bytes, sync: bool = False) -> None:
+    """Replace a file's content at once; with `sync` it survives a crash of the machine too (which costs milliseconds)."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "wb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
     os.replace(draft, path)
 
 
@@ -42,15 +43,15 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, sync: bool = False) -> None:
     """`value` as JSON for people and programs, atomically."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode(), sync)
 
 
 def create_json(path: Path, value: Any) -> bool:
-    """Write a new file; False when there is one already (whoever was first has it)."""
+    """Write a new file, synced; False when there is one already (whoever was first has it)."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-    write_json(draft, value)
+    write_json(draft, value, sync=True)
     try:
         os.link(draft, path)  # fails when there is one, on NFS too, and shows nobody a half-written file
     except FileExistsError:
@@ -71,12 +72,11 @@ def read_json(path: Path) -> Any:
 
 
 def append_line(path: Path, record: Mapping[str, Any]) -> None:
-    """Add one line to a journal that this process alone writes; it is on disk when this returns."""
+    """Add one line, at once, to a journal that this process alone writes."""
     line = json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         os.write(descriptor, line.encode())
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpcflow.errors import HpcflowError, LaunchError
-from hpcflow.launch.executors.base import Executor, JobHandle, JobState, JobStatus, QueryFailedError, SubmitLimitError
+from hpcflow.launch.executors.base import Executor, FailureClass, JobHandle, JobState, JobStatus, QueryFailedError, SubmitLimitError
 from hpcflow.launch.executors.registry import from_json
 from hpcflow.launch.experiment.decide import Attempt, Skip, Submit, TaskState, exit_status, next_steps, state_of
 from hpcflow.launch.experiment.lease import Lease
@@ -27,7 +27,7 @@ from hpcflow.launch.payloads import job_request
 from hpcflow.launch.request import JobRequest
 from hpcflow.launch.settings import settings
 
-POLL_S = {"local": 0.05}
+POLL_S = {"local": 0.02}
 """Seconds between two looks at the jobs of an executor; for others the setting `poll_s`, at least 10, for the scheduler's sake."""
 LIMIT_WAIT_S = 30.0
 """After a submit limit, before the next try."""
@@ -134,7 +134,8 @@ class Driver:
         attempts[-1] = Attempt(running.number, status, time.time())
         if status.state.final:
             del self.running[name]
-            self._adopt_requeued(name, running)
+            if status.failure is FailureClass.STOPPED:
+                self._adopt_requeued(name, running)
         self._listen(name, self.states()[name], status.reason)
         return True
 
