@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -11,18 +13,23 @@ import numpy as np
 import polars as pl
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+TEXTS = EXAMPLES.parent / "docs"
 
 SMALL = {
     "heat_stencil": ("--rows", "23", "--columns", "31", "--steps", "400", "--tolerance", "0.05"),
     "matrix_multiplication": ("--size", "37", "--inner", "53", "--panel", "7"),
     "parameter_sweep": ("--infection", "3", "--recovery", "2", "--runs", "3"),
     "logistic_regression": ("--generate", "700", "--batch", "64", "--epochs", "2"),
+    "terasort": ("--records", "5000", "--seed", "7"),
+    "word_count": (str(TEXTS / "exchange.md"), str(TEXTS / "shuffle.md"), "--top", "200"),
 }
 PROGRAMS = {
     "heat_stencil": "HeatStencil",
     "matrix_multiplication": "MatrixMultiplication",
     "parameter_sweep": "ParameterSweep",
     "logistic_regression": "LogisticRegression",
+    "terasort": "TeraSort",
+    "word_count": "WordCount",
 }
 
 
@@ -42,7 +49,14 @@ def program(name: str):
 
 def check(name: str, result) -> None:
     """`result` of the example on SMALL is what one process computes."""
-    {"heat_stencil": heat, "matrix_multiplication": product, "parameter_sweep": epidemics, "logistic_regression": regression}[name](result)
+    {
+        "heat_stencil": heat,
+        "matrix_multiplication": product,
+        "parameter_sweep": epidemics,
+        "logistic_regression": regression,
+        "terasort": sorted_records,
+        "word_count": words,
+    }[name](result)
 
 
 def heat(result) -> None:
@@ -94,3 +108,19 @@ def regression(result) -> None:
     np.testing.assert_allclose(result.weights, weights, rtol=1e-9)
     np.testing.assert_allclose(result.loss, losses, rtol=1e-9)
     assert losses[1] < losses[0] < np.log(2)
+
+
+def sorted_records(result) -> None:
+    example = load("terasort")
+    verdict, seconds = result
+    assert verdict == f"5000 records in order, checksum {example.checksum(example.records(7, 0, 5000)):016x}"
+    assert seconds > 0
+
+
+def words(result) -> None:
+    counts = collections.Counter()
+    for name in ("exchange.md", "shuffle.md"):
+        counts.update(re.findall(r"[^\W\d_]+", (TEXTS / name).read_text().lower()))
+    different, in_all, top = result
+    assert (different, in_all) == (len(counts), counts.total())
+    assert top.rows() == sorted(counts.items(), key=lambda item: (-item[1], item[0].encode()))[:200]
