@@ -13,6 +13,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # what type checkers take for true; the one of typing would import typing
 if TYPE_CHECKING:
+    from hpcflow.launch import cli as cli
     from hpcflow.launch.config.allow import allow as allow
     from hpcflow.launch.config.autoconvert import autoconvert as autoconvert
     from hpcflow.launch.config.buildable import Config as Config
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from hpcflow.launch.stop import should_stop as should_stop
 
 _HOME = {
+    "cli": "hpcflow.launch",  # the module itself
     "allow": "hpcflow.launch.config.allow",
     "autoconvert": "hpcflow.launch.config.autoconvert",
     "Config": "hpcflow.launch.config.buildable",
@@ -104,7 +106,7 @@ if not TYPE_CHECKING:  # so that type checkers refuse unknown names
             raise AttributeError(f"module 'hpcflow.launch' has no attribute {name!r}; it exports {', '.join(_HOME)}")
         import importlib
 
-        value = getattr(importlib.import_module(_HOME[name]), name)
+        value = importlib.import_module("hpcflow.launch.cli") if name == "cli" else getattr(importlib.import_module(_HOME[name]), name)
         globals()[name] = value
         return value
 

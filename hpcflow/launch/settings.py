@@ -75,7 +75,7 @@ class Settings:
     home: str = _setting("", _path, "directory of experiments; default $XDG_DATA_HOME/hpcflow or ~/.local/share/hpcflow")
     allow: tuple[str, ...] = _setting((), _texts, "modules and targets that configuration files may name (site and user files only)", trusted=True)
     templates: tuple[str, ...] = _setting((), _paths, "directories with job templates of the site (site and user files only)", trusted=True)
-    executor: str = _setting("local", _text, "executor of a task that names none: a factory's name, with arguments if need be")
+    executor: str = _setting("", _text, "executor of command lines that name none, such as slurm(nodes=2); default: run in the process itself")
     account: str | None = _setting(None, _text, "Slurm account of jobs that name none")
     partition: str | None = _setting(None, _text, "Slurm partition of jobs that name none")
     qos: str | None = _setting(None, _text, "Slurm quality of service of jobs that name none")

@@ -102,6 +102,16 @@ def find(name: str, annotation: Any) -> Factory | None:
     return fitting[0] if len(fitting) == 1 else None
 
 
+def names() -> list[str]:
+    """All names, sorted."""
+    return sorted(_registered)
+
+
+def named(name: str) -> list[Factory]:
+    """All factories of that name, whatever they make."""
+    return list(_registered.get(name, []))
+
+
 def suggest(name: str, annotation: Any) -> str:
     """For a message: the near or the known names of factories for a place."""
     known = factories_for(annotation)

@@ -293,7 +293,7 @@ def update(config: Any, path: str, *, section: str = "") -> None:
 
 
 def _update(config: Any, data: Mapping[Any, Any], place: tuple[Any, ...], decoder: Decoder) -> None:
-    if "_target_" in data and data["_target_"] != spelled_target(config):
+    if "_target_" in data and data["_target_"] != spelled_target(config):  # a file is for one function
         raise decoder.error(place, f"it is a configuration of {data['_target_']}, not of {spelled_target(config)}")
     skipped = {"_target_", "_partial_", "_class_", "_defaults_", "_id_", *(data.get("_defaults_") or [])}
     for name, part in data.items():

@@ -1,0 +1,68 @@
+"""Where a configured task goes: into this process, or to an executor. The one place of the command line that starts anything.
+
+Invariant: a plan is made without contacting anybody; the execution side is imported when it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hpcflow.errors import ConfigError, LaunchError, near_names
+from hpcflow.launch.config import factories
+from hpcflow.launch.config.buildable import Buildable
+from hpcflow.launch.config.building import build
+from hpcflow.launch.config.grammar import Call, parse_value
+from hpcflow.launch.config.target import signature_of
+from hpcflow.launch.config.text import call_factory
+
+Labelled = tuple[tuple[str, ...], Any]
+"""(the words of a sweep that made it, a Partial)."""
+
+
+def executor_of(text: str) -> Any:
+    """The executor that `local`, `slurm(nodes=4)` or a factory's name with arguments says. Raises ConfigError for any other."""
+    from hpcflow.launch.executors.base import Executor
+    from hpcflow.launch.executors.registry import kinds
+
+    node = parse_value(text)
+    name = node.name if isinstance(node, Call) else node.raw.strip()
+    arguments = node.arguments if isinstance(node, Call) else ()
+    found = factories.find(name, Executor)
+    if found is None and name in kinds():
+        kind = kinds()[name]
+        found = factories.Factory(name, kind, kind, signature_of(kind))
+    if found is None:
+        known = sorted({*kinds(), *factories.factories_for(Executor)})
+        raise ConfigError(f"there is no executor {name!r}{near_names(name, known) or '; there are ' + ', '.join(known)}")
+    made = call_factory(found, arguments, name)
+    return build(made) if isinstance(made, Buildable) else made
+
+
+def run_here(task: Any) -> Any:
+    """Build the task and call it in this process. A ConfigError out of the run itself becomes a LaunchError: the command line was right."""
+    call = build(task)
+    try:
+        return call()
+    except ConfigError as error:
+        raise LaunchError(str(error)) from error
+
+
+def plan(tasks: Sequence[Labelled], executor: Any, title: str) -> str:
+    """What would be submitted, as text."""
+    return str(_experiment(tasks, executor, title).dryrun())
+
+
+def submit(tasks: Sequence[Labelled], executor: Any, title: str, detach: bool) -> int:
+    """Run or submit the tasks as one experiment. Returns the exit status: 0 only if every task succeeded, or was submitted with `detach`."""
+    experiment = _experiment(tasks, executor, title).run(detach=detach)
+    return 0 if detach else int(experiment.exit_status())
+
+
+def _experiment(tasks: Sequence[Labelled], executor: Any, title: str) -> Any:
+    from hpcflow.launch.experiment.experiment import Experiment
+
+    experiment = Experiment(title, executor)
+    for words, task in tasks:
+        experiment.add(task, name=" ".join([title, *words]) if words else title)
+    return experiment
