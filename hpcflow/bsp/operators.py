@@ -233,7 +233,7 @@ def _in_equal_shares(group: Group, frames: Sequence[pl.DataFrame], what: str) ->
     with Flow(group, frames[0].schema, group.size, what=what) as flow:
         for index, frame in enumerate(frames):
             positions = before[index * group.size + group.rank] + np.arange(frame.height, dtype=np.int64)
-            flow.insert(frame, positions * group.size // max(1, total), input=index)
+            flow.insert(frame, ((positions + 1) * group.size - 1) // max(1, total), input=index)  # as ctx.share cuts
         return flow.collect()
 
 
