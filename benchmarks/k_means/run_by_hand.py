@@ -1,4 +1,4 @@
-"""k-means as an MPI programmer writes it: mpi4py and NumPy, no hpcflow. 2 ranks, each with its rows as one matrix."""
+"""k-means as an MPI programmer writes it: mpi4py and NumPy, no hpcflow. 2 ranks, each with its rows as one matrix, a row a coordinate."""
 
 from __future__ import annotations
 
@@ -16,27 +16,23 @@ from benchmarks.k_means.sums import sums_of
 from benchmarks.peers.serve import Workload, from_stdin, serve, to_stdout
 
 WORLD = MPI.COMM_WORLD
-CHUNK = 2048
+CHUNK = 512
 
 
 def k_means(points: np.ndarray, centres: np.ndarray, iterations: int) -> np.ndarray:
-    """float64[k, d]: the centres after `iterations`."""
+    """float64[k, d]: the centres after `iterations`; points: float64[d + 1, n], the last row ones."""
     k, d = centres.shape
-    distances = np.empty((CHUNK, k))
+    n = points.shape[1]
+    scores, nearest, weights = np.empty((CHUNK, k)), np.empty(n, dtype=np.intp), np.empty((d + 1, k))
     for _ in range(iterations):
-        totals = np.zeros((k, d + 1))
-        transposed, half_norms = np.ascontiguousarray(centres.T), 0.5 * np.einsum("ij,ij->i", centres, centres)
-        for start in range(0, len(points), CHUNK):
-            chunk = points[start : start + CHUNK]
-            scores = np.dot(chunk, transposed, out=distances[: len(chunk)])
-            scores -= half_norms
-            nearest = scores.argmax(axis=1)
-            for j in range(d):
-                totals[:, j] += np.bincount(nearest, chunk[:, j], k)
-            totals[:, d] += np.bincount(nearest, minlength=k)
+        weights[:d] = centres.T
+        weights[d] = -0.5 * np.einsum("ij,ij->i", centres, centres)
+        for start in range(0, n, CHUNK):
+            chunk = points[:, start : start + CHUNK].T
+            np.dot(chunk, weights, out=scores[: len(chunk)]).argmax(axis=1, out=nearest[start : start + CHUNK])
+        totals = np.array([np.bincount(nearest, row, k) for row in points])
         WORLD.Allreduce(MPI.IN_PLACE, totals, MPI.SUM)
-        counts = totals[:, d:]
-        centres = np.where(counts > 0, totals[:, :d] / np.maximum(counts, 1), centres)
+        centres = np.where(totals[d] > 0, totals[:d] / np.maximum(totals[d], 1), centres.T).T.copy()
     return centres
 
 
@@ -60,7 +56,7 @@ if __name__ == "__main__":
     folder, iterations = Path(sys.argv[1]), int(os.environ["K_MEANS_ITERATIONS"])
     table = pl.read_parquet(folder / "points.parquet")
     first, stop = table.height * WORLD.rank // WORLD.size, table.height * (WORLD.rank + 1) // WORLD.size
-    mine = np.ascontiguousarray(table.slice(first, stop - first).to_numpy())
+    mine = np.vstack([*(column.to_numpy() for column in table.slice(first, stop - first)), np.ones(stop - first)])
     del table
     start_centres = np.load(folder / "centres.npy")
 

@@ -106,7 +106,7 @@ def test_exchanges_of_a_step_have_numbers_of_their_own_and_end_with_it():
 
 
 def test_a_step_knows_whether_its_function_has_returned():
-    step = Step(1, lambda step: SimpleNamespace(comm=None, name="context"), _Exchanges())
+    step = Step(1, lambda step: SimpleNamespace(comm=None, name="context", end=lambda: None), _Exchanges())
     assert step.call(lambda context: context.name + "!") == "context!" and step.left
     failing = Step(2, lambda step: None, _Exchanges())
     with pytest.raises(ZeroDivisionError):
