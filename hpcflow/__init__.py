@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from hpcflow.programs import Program as Program
     from hpcflow.programs import program as program
     from hpcflow.runtime.futures import Future as Future
+    from hpcflow.runtime.task_resources import task_resources as task_resources
     from hpcflow.session import Session as Session
 
 _HOME = {
@@ -65,6 +66,7 @@ _HOME = {
     "Program": "hpcflow.programs",
     "program": "hpcflow.programs",
     "Graph": "hpcflow.api.graph",
+    "task_resources": "hpcflow.runtime.task_resources",
     "concat": "hpcflow.api.functions",
     "collect_all": "hpcflow.api.functions",
     "iterate": "hpcflow.api.loops",

@@ -49,6 +49,12 @@ class SessionConfig:
     master: str = _option("dedicated", choice("dedicated", "shared"), "whether rank 0 only coordinates (dedicated) or hosts a worker too (shared)")
     comm: object = _option(None, any_object("an mpi4py communicator"), "communicator to run on; None: the world's; by keyword argument only")
     launch: object = _option(None, any_object("a launch request"), "how to start ranks of its own; None: use the ranks that are there")
+    placement: object = _option(
+        "dynamic",
+        any_object("a strategy's name or a function"),
+        "who runs what: dynamic, round_robin, first_fit, data_locality, or a strategy",
+    )
+    bind: str = _option("auto", choice("auto", "none"), "CPU binding of worker processes; auto: where nobody has bound them and all fit; none: never")
     event_log: str | None = _option(None, optional(text), "file that receives the JSONL event log; None: no file")
     progress: str = _option("auto", choice("auto", "plain", "rich", "off"), "progress on stderr; auto: rich on a terminal, plain lines elsewhere")
     partitions_per_worker: int = _option(4, whole(1), "partitions of a shuffle, per worker")

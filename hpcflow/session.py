@@ -52,6 +52,7 @@ from hpcflow.runtime.faces import MasterFace, RunnableAction
 from hpcflow.runtime.fillings import Fillings
 from hpcflow.runtime.futures import ActionThreads, Future
 from hpcflow.runtime.master import CacheGoneError
+from hpcflow.runtime.placement import resolve_placement
 from hpcflow.runtime.progress import watch_progress
 
 
@@ -106,6 +107,7 @@ class Session:
         if self.config.launch is not None:
             raise ConfigError("Session(launch=...) is not there yet; start the program with mpirun, srun or `hpcflow run`")
         self._policy = resolve(self.config.policy)
+        resolve_placement(self.config.placement)  # a wrong name is told before anything starts
         self.events = EventLog(self.config.event_log, job=f"{os.getpid():x}-{time.time_ns():x}")
         self._started = time.monotonic()
         self._actions = 0

@@ -9,6 +9,7 @@ Invariant: pure but for `bind_worker`; when the host has fewer cores than its wo
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Mapping
 
 
 def worker_cores(
@@ -31,13 +32,33 @@ def worker_cores(
     return frozenset(cpu for core in cores[place * cores_each : (place + 1) * cores_each] for cpu in core)
 
 
+def bound_by(environ: Mapping[str, str], cpus: Collection[int], online: int) -> str | None:
+    """Who has bound this rank to fewer CPUs than the host has; None: nobody, as far as the environment tells (a cgroup alone binds nobody).
+
+    >>> bound_by({"SLURM_CPU_BIND_TYPE": "mask_cpu:"}, {0, 1}, 8), bound_by({"SLURM_CPU_BIND_TYPE": "none"}, {0, 1}, 8), bound_by({}, {0, 1}, 8)
+    ('Slurm', None, None)
+    """
+    if len(cpus) >= online:
+        return None
+    if environ.get("SLURM_CPU_BIND_TYPE", "none").rstrip(":") not in ("none", ""):
+        return "Slurm"
+    if any(name in environ for name in ("HYDRA_BINDING", "PRTE_MCA_hwloc_default_binding_policy")) and "none" not in (
+        environ.get("HYDRA_BINDING", ""),
+        environ.get("PRTE_MCA_hwloc_default_binding_policy", ""),
+    ):
+        return "mpirun"
+    return None
+
+
 def bind_worker(cores_each: int, master: bool = True) -> None:
     """Bind this process as `worker_cores` says, by the environment its launcher gave it."""
     from hpcflow.launch.launchers.environment import detect
     from hpcflow.resources import physical_cores
 
     hint = detect(os.environ)
-    if hint.local_rank is None or hint.local_size is None:
+    if hint.local_rank is None or hint.local_size is None or os.environ.get("HPCFLOW_BIND") == "none":
+        return
+    if bound_by(os.environ, os.sched_getaffinity(0), os.cpu_count() or 1) is not None:
         return
     cpus = worker_cores(hint.rank, hint.local_rank, hint.local_size, cores_each, physical_cores(), master)
     if cpus:

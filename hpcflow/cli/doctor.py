@@ -39,6 +39,7 @@ def examine() -> list[CheckResult]:
         installation.check_versions(),
         installation.check_kernels(),
         machine.check_threads(os.environ, usable_cores()),
+        machine.check_binding(os.environ, os.sched_getaffinity(0), os.cpu_count() or 1),
         machine.check_memory(os.environ),
         machine.check_scratch(os.environ),
         mpi.check_mpi_wheels(),

@@ -17,7 +17,7 @@ from hpcflow.ir.operators.join import Join
 from hpcflow.ir.operators.source import Source
 from hpcflow.ir.operators.task_function import TaskFunction
 from hpcflow.ir.operators.with_columns import WithScalars
-from hpcflow.ir.properties import Pattern
+from hpcflow.ir.properties import Pattern, VertexProperties
 
 _INTO_TOGETHER = (Pattern.SHARE, Pattern.ONE_TO_ONE, Pattern.BROADCAST)
 
@@ -36,12 +36,18 @@ def check(dag: Dag) -> None:
             raise IllegalDagError(f"{vertex} wants {_inputs_wanted(vertex.operator)} inputs and has {len(inputs)}")
         if vertex.properties.slots < 1:
             raise IllegalDagError(f"{vertex}: a task takes at least one slot, not {vertex.properties.slots}")
-        if vertex.operator.together and (vertex.properties.placement, vertex.properties.parallelism, vertex.properties.slots) != (None, None, 1):
-            raise IllegalDagError(f"{vertex} runs on all workers at once, on a thread of its own: placement, parallelism and slots are not for it")
+        if vertex.operator.together and _scheduling(vertex.properties) != (None, None, None, 1):
+            raise IllegalDagError(
+                f"{vertex} runs on all workers at once, on a thread of its own: placement, resources, parallelism and slots are not for it"
+            )
     for edge in dag.edges:
         if edge.source not in dag.vertices or edge.target not in dag.vertices:
             raise IllegalDagError(f"edge {edge.source} -> {edge.target} has an end that is not in the Dag")
         _check_edge(dag, edge)
+
+
+def _scheduling(properties: VertexProperties) -> tuple[object, ...]:
+    return (properties.placement, properties.resources, properties.parallelism, properties.slots)
 
 
 def _inputs_wanted(operator: Operator) -> int:

@@ -66,6 +66,7 @@ class _Reader:
 
     def operator(self, vertex: Vertex) -> object:
         operator = vertex.operator
+        self.runs_user_code = self.runs_user_code or operator.runs_user_code
         if isinstance(operator, Cache | ReadCache):
             number = self.caches.setdefault(operator.key, len(self.caches))
             held = (self.value(vertex.schema), self.value(self.cached.get(operator.key)), self.value(getattr(operator, "blocks", None)))
@@ -76,7 +77,6 @@ class _Reader:
             return (FromMemory, number, self.value(operator.schema), (operator.statistics().size_bytes or 0).bit_length())
         if isinstance(operator, Source) and not isinstance(operator, Range):
             return self.same(operator)
-        self.runs_user_code = self.runs_user_code or operator.runs_user_code
         return (type(operator), *(self.value(getattr(operator, f.name)) for f in fields(operator)))
 
     def value(self, value: Any) -> object:

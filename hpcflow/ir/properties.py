@@ -17,7 +17,8 @@ from typing import Any, Literal
 import polars as pl
 
 from hpcflow.errors import ConfigError, near_names
-from hpcflow.ir.property_values import Check, flag, function, instance, member, one_of, optional, several, whole
+from hpcflow.ir.property_values import Check, flag, function, instance, member, one_of, optional, places, several, whole
+from hpcflow.ir.task_needs import TaskNeeds, task_needs
 
 
 class Pattern(Enum):
@@ -114,8 +115,10 @@ class VertexProperties(_Properties):
     """Task slots of the worker that one task takes (runtime/worker.py): 2 halves the concurrency."""
     memory_bytes: int | None = None
     """Memory one task reserves before it starts (runtime/worker.py)."""
-    placement: tuple[int, ...] | None = None
-    """Workers (0-based) that may run the tasks (runtime/scheduler.py); None: any."""
+    resources: TaskNeeds | None = None
+    """What a task has for itself while it runs (runtime/hand_out.py: which workers have it; runtime/worker.py: how many run at once)."""
+    placement: Any = None
+    """Workers (0-based) that may run the tasks, or the strategy that places them (runtime/action_state.py); None: any, by the session's strategy."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,8 @@ _CHECKS: dict[str, Check] = {
     "parallelism": optional(whole(1)),
     "slots": whole(1),
     "memory_bytes": optional(whole(0)),
-    "placement": optional(several(whole(0), "workers (whole numbers from 0)", least=1)),
+    "resources": optional(task_needs),
+    "placement": optional(places),
     "pattern": member(Pattern),
     "keys": several(instance(pl.Expr), "Polars expressions"),
     "order": several(instance(SortKey), "SortKey"),

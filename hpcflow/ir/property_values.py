@@ -66,6 +66,19 @@ def flag(value: Any) -> bool:
     return value
 
 
+def places(value: Any) -> Any:
+    """Numbers of workers, or a placement strategy: its name or the strategy itself (resolved by the runtime)."""
+    expected = "expected a sequence of workers (whole numbers from 0), at least 1, or the name of a placement strategy, or a function"
+    if isinstance(value, str) or callable(value) or (hasattr(value, "tasks") and hasattr(value, "partitions")):
+        if value == "":
+            raise ValueError(expected)
+        return value
+    try:
+        return several(whole(0), "workers", least=1)(value)
+    except ValueError:
+        raise ValueError(expected) from None
+
+
 def function(value: Any) -> Any:
     """Something to call."""
     if not callable(value):

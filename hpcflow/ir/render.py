@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from hpcflow.ir.dag import Dag, Edge
@@ -76,7 +77,8 @@ def to_json(dag: Dag) -> str:
                 "parallelism": v.properties.parallelism,
                 "slots": v.properties.slots,
                 "memory_bytes": v.properties.memory_bytes,
-                "placement": v.properties.placement,
+                "resources": None if v.properties.resources is None else asdict(v.properties.resources),
+                "placement": v.properties.placement if isinstance(v.properties.placement, tuple | None) else brief(v.properties.placement),
             },
         }
         for v in dag.vertices.values()

@@ -8,6 +8,7 @@ from typing import Any
 
 from hpcflow.errors import ConfigError
 from hpcflow.ir.dag import Dag
+from hpcflow.ir.operators.base import brief
 from hpcflow.ir.properties import Pattern
 from hpcflow.ir.render import edge_text, to_dot, to_json, to_text
 from hpcflow.plan.physical import (
@@ -71,7 +72,9 @@ def stages_text(plan: PhysicalPlan, result: Any = None, workers: int | None = No
         if stage.together:
             lines.append(f"    on all {workers or ''} workers at once".replace("  workers", " workers"))
         if stage.properties.placement is not None:
-            lines.append(f"    only on workers {', '.join(map(str, stage.properties.placement))}")
+            lines.append(f"    {_placement_text(stage.properties.placement)}")
+        if stage.properties.resources is not None:
+            lines.append(f"    each task has {stage.properties.resources} for itself")
         if stage.id in figures:
             r = figures[stage.id]
             lines.append(
@@ -81,6 +84,10 @@ def stages_text(plan: PhysicalPlan, result: Any = None, workers: int | None = No
     if result is not None:
         lines.append(f"total {result.seconds:.3f} s")
     return "\n".join(lines)
+
+
+def _placement_text(placement: Any) -> str:
+    return f"only on workers {', '.join(map(str, placement))}" if isinstance(placement, tuple) else f"placed by {brief(placement)}"
 
 
 def _leaf_text(leaf: Leaf, plan: PhysicalPlan) -> str:

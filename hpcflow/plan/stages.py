@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
 
+from hpcflow.errors import ConfigError
 from hpcflow.ir.dag import Dag, Edge, Vertex
 from hpcflow.ir.fusion import is_fused
 from hpcflow.ir.operators.concat import Cache, Collect, Keep, ReadCache
@@ -211,11 +212,19 @@ def _stricter(a: VertexProperties, b: VertexProperties) -> VertexProperties:
     def both(x: int | None, y: int | None, pick: Callable[[int, int], int]) -> int | None:
         return pick(x, y) if x is not None and y is not None else x if y is None else y
 
-    placement = a.placement if b.placement is None else b.placement if a.placement is None else tuple(w for w in a.placement if w in b.placement)
+    placement = a.placement if b.placement is None else b.placement
+    if a.placement is not None and b.placement is not None and a.placement != b.placement:
+        if not (isinstance(a.placement, tuple) and isinstance(b.placement, tuple)):
+            raise ConfigError(
+                f"operators of one stage have the placements {a.placement!r} and {b.placement!r}: set one of them, or put a repartition between"
+            )
+        placement = tuple(w for w in a.placement if w in b.placement)
+    needs = [one for one in (a.resources, b.resources) if one is not None]
     return replace(
         a,
         parallelism=both(a.parallelism, b.parallelism, max),
         slots=max(a.slots, b.slots),
         memory_bytes=both(a.memory_bytes, b.memory_bytes, max),
+        resources=needs[0].with_at_least(needs[-1]) if needs else None,
         placement=placement,
     )

@@ -9,17 +9,21 @@ import math
 import queue
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from hpcflow.bsp.place import RankResources
 from hpcflow.errors import HpcflowError
 from hpcflow.events import records
 from hpcflow.ir.operators.from_memory import FromMemory
 from hpcflow.ir.operators.source import Source, Split, SplitHint
+from hpcflow.ir.task_needs import TaskNeeds
 from hpcflow.plan.physical import BlocksLeaf, ExchangeOutput, ExchangePlan, PhysicalPlan, ShareLeaf, Stage, TaskSpec
 from hpcflow.plan.reuse import Bindings
 from hpcflow.runtime import messages as m
 from hpcflow.runtime.mail import Mail
+from hpcflow.runtime.placement import Placement, WorkerView, resolve_placement
 from hpcflow.runtime.shares import Layout
 from hpcflow.runtime.states import StageState, check_transition
 from hpcflow.runtime.task_making import KnownInputs, PlannedTask, StoredBlock
@@ -110,17 +114,36 @@ class ActionState:
         """When to give up waiting for workers to let go, by the monotonic clock."""
 
     def allowed_ranks(self, run: StageRun) -> tuple[int, ...]:
-        """Workers that may run tasks of this stage."""
-        placement = run.stage.properties.placement
+        """Workers that may run tasks of this stage: those that the user named, of these the ones that have what a task needs."""
+        placement, needs = run.stage.properties.placement, run.stage.properties.resources
         ranks = self.master.worker_ranks
-        if placement is None:
-            return ranks
-        allowed = tuple(ranks[w] for w in placement if 0 <= w < len(ranks))
+        allowed = tuple(ranks[w] for w in placement if 0 <= w < len(ranks)) if isinstance(placement, tuple) else ranks
         if not allowed:
             raise HpcflowError(
                 f"stage {run.stage.id} ({run.stage.label}) may run on workers {placement}, and there are only {len(ranks)}; change the placement"
             )
-        return allowed
+        if needs is None:
+            return allowed
+        able = tuple(rank for rank in allowed if _has(self.master.resources[rank], needs))
+        if not able:
+            there = "; ".join(f"worker {ranks.index(rank)}: {_shown(self.master.resources[rank])}" for rank in allowed)
+            raise HpcflowError(f"a task of stage {run.stage.id} ({run.stage.label}) needs {needs}, and no worker has that ({there})")
+        return able
+
+    def strategy(self, run: StageRun | None) -> Placement:
+        """Who decides where tasks of this stage run and its partitions go."""
+        placement = None if run is None else run.stage.properties.placement
+        return self.master.placement if placement is None or isinstance(placement, tuple) else resolve_placement(placement)
+
+    def views(self, allowed: Sequence[int]) -> list[WorkerView]:
+        """What a strategy is told of these workers."""
+        master = self.master
+        made = []
+        for number, rank in enumerate(master.worker_ranks):
+            if rank in allowed:
+                own, host = master.resources[rank], master.hellos[rank].host
+                made.append(WorkerView(number, host, own.cores, own.memory_bytes, len(own.gpus), self.slots, self.queued[rank]))
+        return made
 
     def filled(self, stage: Stage) -> list[str]:
         """The exchanges that the stage inserts into: none where shares lie already where they belong."""
@@ -177,3 +200,11 @@ def caches_read(plan: PhysicalPlan, bindings: Bindings) -> set[str]:
     """Keys of the cached datasets that a plan reads."""
     leaves = [leaf.blocks if isinstance(leaf, ShareLeaf) else leaf for stage in plan.stages for leaf in stage.leaves()]
     return {bindings.cache(leaf.cache) for leaf in leaves if isinstance(leaf, BlocksLeaf) and leaf.cache is not None}
+
+
+def _has(own: RankResources, needs: TaskNeeds) -> bool:
+    return needs.cores <= own.cores and needs.memory_bytes <= own.memory_bytes and needs.gpus <= len(own.gpus)
+
+
+def _shown(own: RankResources) -> str:
+    return f"{own.cores} cores, {own.memory_bytes:,} bytes, {len(own.gpus)} GPUs"

@@ -279,7 +279,7 @@ def start_on_engine(
     """The master of session `number` on rank 0 of a running engine, whose other ranks are in `serve_sessions`; `on_close` is called when it ends."""
     shared = config.master == "shared"
     ranks = tuple(range(engine.size)) if shared else tuple(range(1, engine.size))
-    plain = replace(config, comm=None, policy="default", launch=None)
+    plain = replace(config, comm=None, policy="default", launch=None, placement="dynamic")
     workers_on_node = max(1, int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") or os.environ.get("MPI_LOCALNRANKS") or engine.size) - (not shared))
     store = make_store(config, workers_on_node, pool)
     service = ExchangeService(engine, pool, store)

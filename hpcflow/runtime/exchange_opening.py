@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from hpcflow.errors import HpcflowError
 from hpcflow.events import records
 from hpcflow.ir.properties import Pattern
 from hpcflow.plan.physical import BlocksLeaf, DriverLeaf, ExchangeLeaf, ExchangePlan, Stage, StoreOutput
 from hpcflow.runtime import messages as m
-from hpcflow.runtime import scheduler
-from hpcflow.runtime.action_state import ActionState, ExchangeRun
+from hpcflow.runtime.action_state import ActionState, ExchangeRun, StageRun
+from hpcflow.runtime.placement import STRATEGIES, PartitionView
 from hpcflow.shuffle.exchange import ExchangeSpec
 
 CARRIED_BYTES = 64 << 10
@@ -76,7 +77,7 @@ def _owners(state: ActionState, plan: ExchangePlan, producer: Stage | None, coun
     elif properties.pattern is Pattern.GATHER:
         owners = (allowed[len(state.exchanges) % len(allowed)],)
     else:
-        owners = tuple(allowed[w] for w in scheduler.partition_owners(count, len(allowed)))
+        owners = _placed(state, plan, [PartitionView(p) for p in range(count)], allowed)
     if producer is not None and isinstance(producer.root, BlocksLeaf) and producer.root.stage is not None:
         stored = state.stages[producer.root.stage]
         statistic = next((kind for o in stored.stage.outputs if isinstance(o, StoreOutput) for e, kind in o.statistics if e == plan.edge), None)
@@ -84,17 +85,46 @@ def _owners(state: ActionState, plan: ExchangePlan, producer: Stage | None, coun
         if statistic == "sample":
             splitters = _splitters(state, plan, results, count)
         elif statistic == "histogram" and not _shares_owners(state, plan.edge):
-            sizes = np.sum([r.histograms[plan.edge] for r in results] or [np.zeros(count)], axis=0)
-            owners = tuple(allowed[w] for w in scheduler.balanced_owners([int(s) for s in sizes], len(allowed)))
+            owners = _placed(state, plan, _sized(state, plan.edge, stored, results, count), allowed)
     return owners, splitters
+
+
+def _sized(state: ActionState, edge: str, stored: StageRun, results: list[m.TaskResult], count: int) -> list[PartitionView]:
+    """The partitions with their bytes, and how many of them each worker holds."""
+    held: dict[int, Any] = {}
+    numbers = {rank: number for number, rank in enumerate(state.master.worker_ranks)}
+    for result in results:
+        number = numbers[stored.assigned[result.index]]
+        held[number] = held.get(number, 0) + result.histograms[edge]
+    sizes = np.sum(list(held.values()) or [np.zeros(count)], axis=0)
+    return [PartitionView(p, int(sizes[p]), {number: int(sizes_there[p]) for number, sizes_there in held.items()}) for p in range(count)]
+
+
+def _placed(state: ActionState, plan: ExchangePlan, partitions: list[PartitionView], allowed: tuple[int, ...]) -> tuple[int, ...]:
+    """Rank of each partition, by the strategy of the stage that reads them."""
+    reader = _reader(state, plan.edge)
+    views = state.views(allowed)
+    numbers = {view.number for view in views}
+    chosen = list((STRATEGIES["dynamic"] if _reads_cache(reader) else state.strategy(reader)).partitions(partitions, views))
+    if len(chosen) != len(partitions) or any(number not in numbers for number in chosen):
+        answer = f"placement answered {chosen} for {len(partitions)} partitions of {plan.edge}"
+        raise HpcflowError(f"{answer}; give one of the workers {sorted(numbers)} for each")
+    return tuple(state.master.worker_ranks[number] for number in chosen)
+
+
+def _reader(state: ActionState, edge: str) -> StageRun | None:
+    return next((run for run in state.stages.values() if any(getattr(leaf, "edge", None) == edge for leaf in run.stage.leaves())), None)
+
+
+def _reads_cache(reader: StageRun | None) -> bool:
+    """Cached partitions are where a shuffle over all workers puts them by default, and what is read with them has to go there too."""
+    return reader is None or any(isinstance(leaf, BlocksLeaf) and leaf.cache is not None for leaf in reader.stage.leaves())
 
 
 def _readers_ranks(state: ActionState, edge: str) -> tuple[int, ...]:
     """Workers that may run the tasks that read this exchange: its partitions go nowhere else."""
-    reader = next((run for run in state.stages.values() if any(getattr(leaf, "edge", None) == edge for leaf in run.stage.leaves())), None)
-    if reader is None or any(isinstance(leaf, BlocksLeaf) and leaf.cache is not None for leaf in reader.stage.leaves()):
-        return state.master.worker_ranks  # cached partitions are where a shuffle over all workers puts them
-    return state.allowed_ranks(reader)
+    reader = _reader(state, edge)
+    return state.master.worker_ranks if reader is None or _reads_cache(reader) else state.allowed_ranks(reader)
 
 
 def _shares_owners(state: ActionState, edge: str) -> bool:

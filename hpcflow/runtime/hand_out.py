@@ -5,12 +5,24 @@ Invariant: every task is with exactly one worker, or in `unassigned`, or has its
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from hpcflow.errors import HpcflowError
 from hpcflow.events import records
-from hpcflow.plan.physical import TaskSpec
+from hpcflow.ir.operators.base import brief
+from hpcflow.ir.operators.generate import Generate
+from hpcflow.ir.operators.range import Range
+from hpcflow.ir.task_needs import TaskNeeds
+from hpcflow.plan.physical import SourceLeaf, SplitRef, TaskSpec
 from hpcflow.runtime import messages as m
 from hpcflow.runtime import scheduler
 from hpcflow.runtime.action_state import ActionState, StageRun
+from hpcflow.runtime.placement import TaskView
+from hpcflow.runtime.placement.dynamic import Dynamic
 from hpcflow.runtime.states import StageState
+
+REMEMBERED_PARTS = 1 << 16
+"""Parts of files of which the master knows who read them last."""
 
 
 def deal(state: ActionState, run: StageRun) -> None:
@@ -19,6 +31,7 @@ def deal(state: ActionState, run: StageRun) -> None:
     Workers are told then that these are their last, so that nobody has to come back to them for it.
     """
     given: dict[int, list[TaskSpec]] = {}
+    place_tasks(state, run)
     for task in run.tasks:
         if task.rank is None:
             run.unassigned.append(task.spec)
@@ -30,6 +43,54 @@ def deal(state: ActionState, run: StageRun) -> None:
     run.last_given = not run.unassigned
     for rank in state.master.worker_ranks if run.last_given else given:
         give(state, run, rank, given.get(rank, []))
+
+
+def place_tasks(state: ActionState, run: StageRun) -> None:
+    """Bind source tasks to the workers that the strategy gives them."""
+    strategy = state.strategy(run)
+    free = [place for place, task in enumerate(run.tasks) if task.rank is None]
+    if type(strategy) is Dynamic or not free:
+        return
+    allowed = state.allowed_ranks(run)
+    needs = run.stage.properties.resources or TaskNeeds()
+    tasks = []
+    for place in free:
+        spec = run.tasks[place].spec
+        splits = [ref.split for _, ref in spec.reads if isinstance(ref, SplitRef)]
+        parts = [state.master.readers[part] for part in parts_of_files(state, spec) if part in state.master.readers]
+        size = sum(split.bytes or 0 for split in splits)
+        tasks.append(TaskView(spec.index, size, needs, parts[0] if parts else None))
+    views = state.views(allowed)
+    chosen = list(strategy.tasks(tasks, views))
+    numbers = {view.number for view in views}
+    if len(chosen) != len(tasks) or any(number is not None and number not in numbers for number in chosen):
+        raise HpcflowError(
+            f"placement {brief(run.stage.properties.placement or state.master.config.placement)} answered {chosen} for {len(tasks)} tasks of stage "
+            f"{run.stage.id} ({run.stage.label}); give one of the workers {sorted(numbers)}, or None, for each task"
+        )
+    for place, number in zip(free, chosen, strict=True):
+        if number is not None:
+            run.tasks[place] = replace(run.tasks[place], rank=state.master.worker_ranks[number])
+
+
+def parts_of_files(state: ActionState, task: TaskSpec) -> list[str]:
+    """Which parts of files the task reads, in words: the same for a later action that cuts the same files alike."""
+    parts = []
+    for leaf, ref in task.reads:
+        if isinstance(ref, SplitRef) and isinstance(leaf, SourceLeaf):
+            source = state.plan.operator(leaf.vertex)
+            if not isinstance(source, Range | Generate):
+                parts.append(f"{source.name} {ref.split.payload!r}")
+    return parts
+
+
+def _remember_readers(state: ActionState, rank: int, tasks: list[TaskSpec]) -> None:
+    readers, number = state.master.readers, state.master.worker_ranks.index(rank)
+    for part in (part for task in tasks for part in parts_of_files(state, task)):
+        readers.pop(part, None)
+        readers[part] = number
+    while len(readers) > REMEMBERED_PARTS:
+        del readers[next(iter(readers))]
 
 
 def hand_out(state: ActionState) -> None:
@@ -53,6 +114,8 @@ def give(state: ActionState, run: StageRun, rank: int, tasks: list[TaskSpec]) ->
     """Send one TaskGroup."""
     for task in tasks:
         run.assigned[task.index] = rank
+    if type(state.strategy(run)) is not Dynamic:
+        _remember_readers(state, rank, tasks)
     state.queued[rank] += len(tasks)
     state.mail.to(rank, m.RunTasks(state.id, run.stage.id, tuple(tasks), run.last_given))
     if tasks:

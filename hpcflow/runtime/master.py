@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from hpcflow.bsp.place import Description, RankResources, resources_of
 from hpcflow.comm.engine import Engine
 from hpcflow.config import SessionConfig
 from hpcflow.errors import HpcflowError, LaunchError, WorkerLostError
@@ -27,6 +28,7 @@ from hpcflow.plan.reuse import Bindings
 from hpcflow.runtime.action import ActionRun
 from hpcflow.runtime.action_result import ActionResult
 from hpcflow.runtime.action_state import caches_read
+from hpcflow.runtime.binding import shares_of_cpus
 from hpcflow.runtime.messages import (
     TO_MASTER,
     TO_WORKER,
@@ -36,11 +38,13 @@ from hpcflow.runtime.messages import (
     Hello,
     Several,
     Shutdown,
+    UseResources,
     WorkerEvent,
     decode,
     encode,
     own_versions,
 )
+from hpcflow.runtime.placement import Placement, resolve_placement
 from hpcflow.runtime.sent_plans import SentPlans
 from hpcflow.runtime.shared import SharedSender
 from hpcflow.runtime.task_making import CachedBlocks, StoredBlock, kept_partitionings
@@ -68,6 +72,12 @@ class Master:
         self.config = config
         self.events = events
         self.hellos: dict[int, Hello] = {}
+        self.resources: dict[int, RankResources] = {}
+        """Rank -> what is its own."""
+        self.placement: Placement = resolve_placement(config.placement)
+        """The session's strategy."""
+        self.readers: dict[str, int] = {}
+        """Part of a source's files -> number of the worker that read it last."""
         self.caches: dict[str, CachedBlocks] = {}
         """Cached dataset -> where it is."""
         self.plans = SentPlans(self)
@@ -102,6 +112,18 @@ class Master:
                 raise LaunchError(
                     f"rank {hello.rank} on {hello.host} has other versions: {'; '.join(different)}. Install the same environment on every node"
                 )
+        self._share_resources()
+
+    def _share_resources(self) -> None:
+        """Tell every worker which cores and GPUs of its node are its own."""
+        places = [hello.place or Description(hello.host, hello.host, (), ()) for hello in (self.hellos[rank] for rank in self.worker_ranks)]
+        pids = {rank: self.hellos[rank].pid for rank in self.worker_ranks}
+        shares = shares_of_cpus({rank: (place, pids[rank]) for rank, place in zip(self.worker_ranks, places, strict=True)})
+        for number, rank in enumerate(self.worker_ranks):
+            own = resources_of(places, number, 0)
+            self.resources[rank] = replace(own, memory_bytes=self.hellos[rank].memory_bytes)
+            share = shares.get(rank) if self.config.bind == "auto" else None
+            self.send_to([rank], UseResources(own.cores, own.gpus, share))
 
     def run(self, plan: PhysicalPlan, name: str, bindings: Bindings | None = None) -> ActionResult:
         """Run `plan` to its end, with the tables and cached datasets of `bindings`.

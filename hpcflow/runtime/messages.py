@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from hpcflow.bsp.place import Description
 from hpcflow.events.records import Event
 from hpcflow.plan.physical import TaskSpec
 from hpcflow.shuffle.exchange import ExchangeSpec
@@ -81,6 +82,16 @@ class RunStep:
     action: int
     step: int
     task: TaskSpec
+
+
+@dataclass(frozen=True)
+class UseResources:
+    """What is the worker's own, from what all workers have told."""
+
+    cores: int
+    gpus: tuple[str, ...]
+    share: tuple[int, int] | None = None
+    """(place, takers): its part of CPUs that other worker processes of its node may use too; None: bind nothing."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +185,10 @@ class Hello:
     polars_threads: int
     namespace: int = 0
     """See `endings.process_namespace`."""
+    place: Description | None = None
+    """Its node, CPUs and GPUs."""
+    memory_bytes: int = 0
+    """Its memory budget."""
 
 
 @dataclass(frozen=True)

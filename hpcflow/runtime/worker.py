@@ -25,6 +25,7 @@ import numpy as np
 import polars as pl
 
 from hpcflow.bsp.communicators import Communicators
+from hpcflow.bsp.place import describe_process
 from hpcflow.bsp.step import Step, UserThread
 from hpcflow.comm.engine import Engine
 from hpcflow.comm.watchdog import EXIT_FAILURE, all_stacks, end_process, where, write_report
@@ -35,6 +36,7 @@ from hpcflow.ir.operators.base import TaskInfo
 from hpcflow.ir.operators.sink import Sink
 from hpcflow.ir.operators.source import Source
 from hpcflow.ir.properties import DataStore, Persistence
+from hpcflow.ir.task_needs import TaskNeeds
 from hpcflow.plan.physical import (
     BlockRef,
     BlocksLeaf,
@@ -57,6 +59,7 @@ from hpcflow.plan.physical import (
 )
 from hpcflow.runtime import messages as m
 from hpcflow.runtime import scheduler
+from hpcflow.runtime.binding import bind_process
 from hpcflow.runtime.block_store import BlockStore
 from hpcflow.runtime.contexts import Contexts
 from hpcflow.runtime.endings import process_namespace
@@ -65,6 +68,7 @@ from hpcflow.runtime.oversize import Keep, Pieces, check_piece, cut_into_pieces,
 from hpcflow.runtime.partitioning import make_partitioner, partitioner_name
 from hpcflow.runtime.shared import SharedReceiver
 from hpcflow.runtime.standing import standing_of, users_frames
+from hpcflow.runtime.task_resources import ResourcePool, running_with
 from hpcflow.runtime.tasks import OperatorTrace, evaluate
 from hpcflow.runtime.vitals import Vitals
 from hpcflow.shuffle.exchange import Exchange, ExchangeService, ExchangeStats
@@ -141,6 +145,7 @@ class Worker:
         self._lock = threading.Lock()
         self._ready = threading.Condition(self._lock)
         self._free_slots = self.slots
+        self._pool = ResourcePool(1, ())
         self._stopping = False
         self._results_due: deque[tuple[float, WorkerAction]] = deque()
         """Results of short tasks, with the time at which they are to be sent."""
@@ -157,8 +162,9 @@ class Worker:
 
     def serve(self) -> None:
         """Say hello, then serve until Shutdown or until the engine fails."""
-        cores = len(os.sched_getaffinity(0))
-        self._send(m.Hello(self.engine.rank, self.host, os.getpid(), m.own_versions(), cores, pl.thread_pool_size(), process_namespace()))
+        versions, cores, memory = m.own_versions(), len(os.sched_getaffinity(0)), self.store.budget.limit_bytes
+        own = (process_namespace(), describe_process(), memory)
+        self._send(m.Hello(self.engine.rank, self.host, os.getpid(), versions, cores, pl.thread_pool_size(), *own))
         self._vitals = vitals = Vitals(self.engine, self.config.step_timeout_s, lambda: bool(self._actions), self._heartbeat, self._stalled)
         for thread in self._threads:
             thread.start()
@@ -218,7 +224,12 @@ class Worker:
                 raise
 
     def _serve_one(self, message: Any) -> None:
-        if isinstance(message, m.LoadPlan):
+        if isinstance(message, m.UseResources):
+            with self._lock:
+                self._pool = ResourcePool(message.cores, message.gpus)
+            if message.share is not None:
+                bind_process(message.share, pl.thread_pool_size())
+        elif isinstance(message, m.LoadPlan):
             self._load(message)
         elif isinstance(message, m.KeepPlan):
             self._plans[message.sha256] = message.blob
@@ -376,26 +387,30 @@ class Worker:
                 action, task, slots = found
                 action.running += 1
                 self._free_slots -= slots
+                resources = self._pool.take(_needs(action, task))
             started = time.monotonic()
             try:
-                self._run_task(action, task)
+                with running_with(resources):
+                    self._run_task(action, task)
             finally:
                 with self._ready:
                     action.running -= 1
                     action.served_s += time.monotonic() - started
                     self._free_slots += slots
+                    self._pool.give_back(resources)
                     self._ready.notify_all()
                 if action.ending:
                     self._let_go(action)
 
     def _next_task(self) -> tuple[WorkerAction, TaskSpec, int] | None:
-        """The next task of the action whose turn it is; None also while that task waits for more free slots than there are."""
+        """The next task of the action whose turn it is; None also while that task waits for more free slots, cores or GPUs than there are."""
         chosen = scheduler.next_action({action.id: (action.running, action.served_s) for action in self._actions.values() if action.queued})
         if chosen is None:
             return None
         action = self._actions[chosen]
+        needs = _needs(action, action.queued[0])
         slots = min(action.stages[action.queued[0].stage].properties.slots, self.slots)
-        return (action, action.queued.popleft(), slots) if slots <= self._free_slots else None
+        return (action, action.queued.popleft(), slots) if slots <= self._free_slots and self._pool.has(needs) else None
 
     def _run_task(self, action: WorkerAction, task: TaskSpec) -> None:
         stage = action.stages[task.stage]
@@ -483,7 +498,8 @@ class Worker:
 
     def _evaluate(self, action: WorkerAction, stage: Stage, task: TaskSpec, trace: OperatorTrace, step: Step | None = None) -> m.TaskResult:
         started = time.monotonic()
-        reservation = stage.properties.memory_bytes or 0
+        needs = stage.properties.resources
+        reservation = max(stage.properties.memory_bytes or 0, 0 if needs is None else needs.memory_bytes)
         self.store.budget.reserve("tasks", reservation)
         self.store.make_room()
         with contextlib.ExitStack() as cleanup:
@@ -658,6 +674,13 @@ class Worker:
 
 
 _LOGGED_STATS = tuple(f.name for f in dataclasses.fields(ExchangeStats) if f.name not in ("rows_by_destination", "waiting_s"))
+
+
+_NO_NEEDS = TaskNeeds()
+
+
+def _needs(action: WorkerAction, task: TaskSpec) -> TaskNeeds:
+    return action.stages[task.stage].properties.resources or _NO_NEEDS
 
 
 def _stats(stats: ExchangeStats) -> dict[str, float]:

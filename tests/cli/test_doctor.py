@@ -25,6 +25,14 @@ def test_more_polars_threads_than_cores_is_a_warning_with_the_right_number() -> 
     assert machine.check_threads({}, cores=8).status == "ok"
 
 
+def test_binding_is_told_with_who_did_it() -> None:
+    slurm = {"SLURM_CPU_BIND_TYPE": "mask_cpu:"}
+    assert "bound by Slurm to 2 of 8" in machine.check_binding(slurm, {0, 1}, 8).finding
+    assert "workers of one node share them" in machine.check_binding({}, range(8), 8).finding
+    assert "workers bind nothing" in machine.check_binding({"HPCFLOW_BIND": "none"}, range(8), 8).finding
+    assert machine.check_binding({"HPCFLOW_BIND": "yes"}, range(8), 8).status == "fail"
+
+
 def test_scratch_that_is_missing_fails_and_names_it(tmp_path: Path) -> None:
     result = machine.check_scratch({"HPCFLOW_SCRATCH": str(tmp_path / "absent")})
     assert result.status == "fail"
@@ -75,7 +83,7 @@ def test_a_trial_is_judged(change: dict[str, object], name: str, status: str) ->
 def test_the_command_ends_with_0_and_tells_it_as_json(tmp_path: Path) -> None:
     answer = hpcflow("doctor", "--json", cwd=tmp_path)
     checks = {check["name"]: check for check in json.loads(answer.stdout)["checks"]}
-    assert {"versions", "kernels", "threads", "memory", "scratch", "mpi", "launcher", "world", "foreign"} <= checks.keys()
+    assert {"versions", "kernels", "threads", "binding", "memory", "scratch", "mpi", "launcher", "world", "foreign"} <= checks.keys()
     assert [check for check in checks.values() if check["status"] == "fail"] == []
     assert checks["thread level"]["finding"] == "MPI_THREAD_MULTIPLE"
     assert answer.returncode == 0

@@ -219,9 +219,29 @@ def memory_bytes_are_reserved_while_a_task_runs(session):
 
 
 def placement_names_the_workers(session):
+    a_strategy_may_place_too(session)
     for placement, ranks in (((0,), {1}), ((1,), {2}), (None, {1, 2})):
         seen = Seen(session, session.from_polars(TABLE).with_property(parallelism=8, placement=placement))
         assert {e.worker for e in seen.of(records.TaskFinished)} == ranks
+
+
+def a_strategy_may_place_too(session):
+    seen = Seen(session, session.from_polars(TABLE).with_property(parallelism=4, placement="round_robin"))
+    assert [e.worker for e in sorted(seen.of(records.TaskFinished), key=lambda e: e.task)] == [1, 2, 1, 2]
+
+
+def resources_limit_how_many_tasks_run_at_once(session):
+    """The two workers of one process share its cores: a task that needs all of a worker's has no other beside it."""
+    cores = session._master.resources[session._master.worker_ranks[0]].cores
+
+    def most_at_once(resources):
+        _running.clear()
+        _most.clear()
+        session.from_polars(TABLE).with_property(parallelism=8, resources=resources, placement=(0,)).foreach_partition(_count_running)
+        return max(_most)
+
+    assert most_at_once(None) == 2
+    assert most_at_once({"cores": cores}) == 1
 
 
 EDGE_CASES = {
@@ -243,6 +263,7 @@ VERTEX_CASES = {
     "slots": slots_limit_how_many_tasks_run_at_once,
     "memory_bytes": memory_bytes_are_reserved_while_a_task_runs,
     "placement": placement_names_the_workers,
+    "resources": resources_limit_how_many_tasks_run_at_once,
 }
 
 

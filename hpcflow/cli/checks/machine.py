@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from hpcflow.cli.checks.result import CheckResult
 
@@ -25,6 +25,23 @@ def check_threads(environ: Mapping[str, str], cores: int) -> CheckResult:
         return CheckResult("threads", "warn", finding, f"set POLARS_MAX_THREADS={max(1, cores // ranks)}, or start with `hpcflow run`")
     started = "" if detect(environ).launched else "; `hpcflow run` gives each worker its own cores"
     return CheckResult("threads", "ok", f"{cores} cores, {threads} Polars threads in each of {ranks} process(es) here{started}")
+
+
+def check_binding(environ: Mapping[str, str], cpus: Collection[int], online: int) -> CheckResult:
+    """Whether this process is bound to some of the host's CPUs, and what workers will do about it."""
+    from hpcflow.cli.binding import bound_by
+
+    wish, by = environ.get("HPCFLOW_BIND", "auto"), bound_by(environ, cpus, online)
+    if wish not in ("auto", "none"):
+        return CheckResult("binding", "fail", f"HPCFLOW_BIND={wish!r}", "set it to auto or none")
+    if by is not None:
+        return CheckResult("binding", "ok", f"bound by {by} to {len(cpus)} of {online} CPUs; workers stay there")
+    if len(cpus) < online:
+        finding = f"{len(cpus)} of {online} CPUs may be used here (affinity or cgroup)"
+    else:
+        finding = f"not bound: all {online} CPUs may be used"
+    then = "HPCFLOW_BIND=none: workers bind nothing" if wish == "none" else "workers of one node share them out where all threads get a core"
+    return CheckResult("binding", "ok", f"{finding}; {then}")
 
 
 def _ranks_here(environ: Mapping[str, str]) -> int:
