@@ -6,9 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from hpcflow.bsp import tables
 from hpcflow.comm.base import EXCHANGE
 from hpcflow.native import hash_partition_ids
 from hpcflow.shuffle.exchange import ExchangeSpec
+from hpcflow.testing.bsp import run_on_mpi
 from hpcflow.testing.exchange_contract import on_exchange
 from hpcflow.testing.run import run_mpi
 
@@ -68,3 +70,26 @@ def test_more_than_two_gib_go_through_one_exchange():
     assert sum(height for height, _, _ in results) == count * len(results)
     assert sum(total for _, total, _ in results) == count * (count - 1) // 2 * len(results)
     assert len(results) < 2 or sum(received for *_, received in results) > 2 << 30
+
+
+def test_tables_of_more_than_two_gib_go_through_one_collective():
+    rows = 150_000_000  # 1.2 GB a rank
+
+    def job(group):
+        if group.rank > 1:
+            df = pl.DataFrame(schema={"n": pl.Int64})
+        else:
+            df = pl.select(pl.int_range(group.rank * rows, (group.rank + 1) * rows).alias("n"))
+        found = tables.gather(group, df)
+        senders = min(2, group.size)
+        if group.rank == 0:
+            assert found.height == senders * rows and found.estimated_size() > senders * (1 << 30)
+            assert found["n"].sum() == senders * rows * (senders * rows - 1) // 2
+            assert found["n"][senders * rows - 1] == senders * rows - 1
+        del df
+        everywhere = tables.bcast(group, found)
+        assert everywhere["n"][-1] == senders * rows - 1 and everywhere["n"].is_sorted()
+        del found, everywhere
+        group.pool.trim()
+
+    run_on_mpi(job, timeout_s=200)
