@@ -22,10 +22,24 @@ from hpcflow.testing.intracomm_reductions import REDUCTION_CHECKS
 Body = Callable[[Any, Any], None]
 RunBody = Callable[[Body], Any]
 
-INTRACOMM_CHECKS: tuple[Body, ...] = (*ARRAY_CHECKS, *BUFFER_CHECKS, *REDUCTION_CHECKS, *OBJECT_CHECKS, *MESSAGE_CHECKS, *GROUP_CHECKS)
+FAMILIES: dict[str, tuple[Body, ...]] = {
+    "arrays": ARRAY_CHECKS,
+    "buffers": BUFFER_CHECKS,
+    "reductions": REDUCTION_CHECKS,
+    "objects": OBJECT_CHECKS,
+    "messages": MESSAGE_CHECKS,
+    "groups": GROUP_CHECKS,
+}
+INTRACOMM_CHECKS: tuple[Body, ...] = tuple(check for family in FAMILIES.values() for check in family)
 
 
 def check_intracomm(run: RunBody, *checks: Body) -> None:
-    """Run the given bodies (default: all) by `run(body)`, which calls `body(comm, MPI)` on every rank of a fresh communicator."""
-    for check in checks or INTRACOMM_CHECKS:
-        run(check)
+    """Run the given bodies (default: all) in one `run(body)`, which calls `body(comm, MPI)` on every rank; each check has a duplicate of its own."""
+
+    def body(comm: Any, MPI: Any) -> None:
+        for check in checks or INTRACOMM_CHECKS:
+            own = comm.Dup()
+            check(own, MPI)
+            own.Free()
+
+    run(body)

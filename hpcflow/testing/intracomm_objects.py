@@ -70,6 +70,8 @@ def operators_work_on_objects(comm: Any, MPI: Any) -> None:
 
 
 def a_compiled_function_reduces_like_a_python_one(comm: Any, MPI: Any) -> None:
+    if comm.size > 4:
+        return  # every process compiles: few show as much as many
     try:
         compiler: Any = importlib.import_module("numba")
     except ImportError:
