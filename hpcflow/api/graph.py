@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from hpcflow.api import building
-from hpcflow.api.actions import GATHER
+from hpcflow.api.actions import GATHER, Action
 from hpcflow.api.building import Input
 from hpcflow.api.dataset import Dataset
 from hpcflow.api.extras import require_extra
@@ -35,6 +36,8 @@ from hpcflow.ir.operators.task_function import GraphTask, TaskFunction
 from hpcflow.ir.properties import EdgeProperties, Pattern
 
 if TYPE_CHECKING:
+    from hpcflow.runtime.action_result import ActionResult
+    from hpcflow.runtime.futures import Future
     from hpcflow.session import Session
 
 
@@ -143,9 +146,12 @@ class Graph:
 
     def run(self) -> dict[str, pl.DataFrame]:
         """Run all sinks in one action; the rows of those without a function, by name."""
-        sinks = self._checked_sinks()
-        result = self.session._execute([sink.rows for sink in sinks.values()], "graph")
-        return self._tables(sinks, result)
+        tables: dict[str, pl.DataFrame] = self.session._act(self._action())
+        return tables
+
+    def submit(self) -> Future[dict[str, pl.DataFrame]]:
+        """Begin to run all sinks and go on; the future's result is what `run` returns."""
+        return self.session._threads.submit("graph", partial(self.session._act, self._action()))
 
     def explain(self, passes: bool = False, analyze: bool = False, format: str = "text") -> str:
         """The graph, then what becomes of it: see `Dataset.explain`."""
@@ -160,16 +166,20 @@ class Graph:
         lines += [f"  {name} (sink)" + "".join(f"\n    {edge}" for edge in sink.edges) for name, sink in self._sinks.items()]
         return "\n".join(lines)
 
+    def _action(self) -> Action:
+        sinks = self._checked_sinks()
+
+        def tables(result: ActionResult) -> dict[str, pl.DataFrame]:
+            return {name: result.tables[sink.rows._vertex.id] for name, sink in sinks.items() if sink.collects}
+
+        return Action("graph", tuple(sink.rows for sink in sinks.values()), tables)
+
     def _checked_sinks(self) -> dict[str, _GraphSink]:
         if not self._sinks:
             raise ConfigError("the graph has no sink: end it with graph.sink(name, vertex.gather()), or use vertex.dataset()")
         if loose := [name for name in self.vertices if name not in self._used]:
             raise ConfigError(f"nothing reads {', '.join(map(repr, loose))}: draw an edge from there, or leave the vertex out")
-        return self._sinks
-
-    @staticmethod
-    def _tables(sinks: Mapping[str, _GraphSink], result: Any) -> dict[str, pl.DataFrame]:
-        return {name: result.tables[sink.rows._vertex.id] for name, sink in sinks.items() if sink.collects}
+        return dict(self._sinks)
 
     # -- lowering -----------------------------------------------------------------------------------------------------------------------------------
 

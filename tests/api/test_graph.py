@@ -210,6 +210,25 @@ def test_functions_take_and_give_tables_of_any_format(one_session, format):
     assert g.run()["out"]["v"].to_list() == [v + 1 for v in ALL[:12]]
 
 
+def test_graphs_run_beside_each_other(session):
+    futures = []
+    for more in range(3):
+        g = hf.Graph(session, parallelism=2)
+        b = g.compute("b", lambda df, more=more: df.select(pl.col("v") + more), g.source("a", numbers, schema=SCHEMA).partition())
+        g.sink("out", b.reduce(pl.col("v").sum()))
+        futures.append(g.submit())
+    assert [future.result(30)["out"].item() for future in futures] == [sum(v + more for v in ALL[:12]) for more in range(3)]
+
+
+def test_what_a_source_closes_over_is_looked_at_each_time(one_session):
+    given = [1]
+    g = hf.Graph(one_session)
+    g.sink("out", g.source("a", lambda task: pl.DataFrame({"v": given}), schema={"v": pl.Int64}, parallelism=1).gather())
+    assert g.run()["out"]["v"].to_list() == [1]
+    given.append(2)
+    assert g.run()["out"]["v"].to_list() == [1, 2]
+
+
 def test_properties_are_those_of_the_vertex_and_the_edge(one_session):
     g = hf.Graph(one_session)
     a = g.source("a", numbers, schema=SCHEMA, parallelism=2, placement=(1,))
