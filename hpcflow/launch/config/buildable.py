@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import reprlib
 import typing
 import warnings
 from collections.abc import Callable, Mapping
@@ -272,14 +273,13 @@ class Buildable:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Buildable) or type(other) is not type(self):
             return NotImplemented
-        mine, others = state_of(self), state_of(other)
-        same = (
-            mine.target is others.target if mine.target is not None and others.target is not None else spelled_target(self) == spelled_target(other)
-        )
-        return same and effective(self) == effective(other)
+        from hpcflow.launch.config.diff import diff
+
+        return not diff(self, other)
 
     __hash__ = None  # type: ignore[assignment]
 
+    @reprlib.recursive_repr("...")
     def __repr__(self) -> str:
         parts = [
             *([name_of(self)] if type(self) in (Config, Partial) else []),

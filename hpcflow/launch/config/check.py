@@ -124,7 +124,9 @@ def _inner(annotation: Any) -> Any:
         return typing.Union[tuple(_prepared(argument) for argument in arguments)]  # noqa: UP007 (made at run time)
     if is_callable_type(annotation):
         return _by(callable, annotation)
-    if origin in (typing.Literal, type) or typing.is_typeddict(annotation):
+    if origin is typing.Literal:
+        return _by(lambda value: any(type(value) is type(choice) and value == choice for choice in arguments), annotation)
+    if origin is type or typing.is_typeddict(annotation):
         return annotation
     kind = origin or annotation
     if kind in _BY_MEMBERS:

@@ -15,6 +15,7 @@ import inspect
 import sys
 import types
 import typing
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -58,16 +59,17 @@ class Signature:
 def signature_of(target: Callable[..., Any]) -> Signature:
     """The signature of a function or class. C classes that do not tell theirs take any keyword. Raises ConfigError for what cannot be called."""
     try:
-        return _cached(target)
-    except TypeError as error:
-        if "unhashable" not in str(error):
-            raise
+        found = _known.get(target)
+    except TypeError:  # cannot be hashed or referred to weakly
         return _read(target)
+    if found is None:
+        found = _read(target)
+        if not found.unresolved and isinstance(target, type | types.FunctionType):  # a name may be defined later, a method object is made anew
+            _known[target] = found
+    return found
 
 
-@functools.lru_cache(maxsize=4096)
-def _cached(target: Callable[..., Any]) -> Signature:
-    return _read(target)
+_known: weakref.WeakKeyDictionary[Any, Signature] = weakref.WeakKeyDictionary()
 
 
 def _read(target: Callable[..., Any]) -> Signature:

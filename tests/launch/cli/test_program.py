@@ -74,7 +74,7 @@ WRONG = [
     (("--dryrun=1",), "--dryrun takes no value"),
     (("--name", "a", "--name", "b"), "--name was given twice"),
     (("--load", "nothere.yaml"), "cannot be read"),
-    (("--factory", "fast"), "there is no factory 'fast'"),
+    (("--factory", "qick"), "there is no factory 'qick'; did you mean 'quick'"),
     (("--factory", "small"), "is to be a Partial of train"),
     (("--factory", "quick", "--executor", "slrm"), "there is no executor 'slrm'; did you mean 'slurm'"),
     (("--factory", "quick", "--executor", "local(corse=2)"), "did you mean 'cores'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
@@ -176,3 +177,38 @@ def test_a_script_file_is_started_by_its_first_line(tmp_path: Path) -> None:
     (tmp_path / "a.sh").write_text("#!/usr/bin/env bash\n")
     assert Script(tmp_path / "a.sh").argv() == ("/usr/bin/env", "bash", str(tmp_path / "a.sh"))
     assert Script("nothere.sh").argv() == ("/bin/sh", "nothere.sh")
+
+
+def test_a_name_that_is_defined_later_is_resolved_then() -> None:
+    namespace: dict[str, Any] = {"__name__": "later_module"}
+    exec("def f(x: Later = None): return x", namespace)
+    with pytest.warns(UncheckedParameterWarning):
+        Config(namespace["f"], x=3)
+    namespace["Later"] = str
+    with pytest.raises(ConfigError, match="expected str, got int 3"):
+        Config(namespace["f"], x=3)
+
+
+def test_equal_literals_of_two_types_are_two_literals() -> None:
+    def one(x: Literal[1] = 1) -> None: ...
+
+    def true(x: Literal[True] = True) -> None: ...
+
+    for target, right, wrong in ((one, 1, True), (true, True, 1)):
+        assert Config(target, x=right).x is right  # type: ignore[func-returns-value, attr-defined]
+        with pytest.raises(ConfigError, match="expected one of"):
+            Config(target, x=wrong)
+
+
+def test_pydantic_models_are_targets_and_instances() -> None:
+    config = Config(Records, count=2)
+    assert build(config) == Records(count=2)
+    with pytest.raises(ConfigError, match="expected int, got str"):
+        config.count = "3"  # type: ignore[assignment]
+    assert Partial(everything, records=Records(count=4))()["records"] == Records(count=4)
+
+
+def test_arrays_compare_without_trouble() -> None:
+    array = pytest.importorskip("numpy").arange(3)
+    config = Partial(everything, anything=array)
+    assert config == clone(config) and build(config)()["anything"] is array

@@ -255,7 +255,7 @@ WRITABLE = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(value=WRITABLE)
 def test_any_value_that_is_spelled_comes_back(value: Any) -> None:
     config = Partial(unannotated)
@@ -263,7 +263,7 @@ def test_any_value_that_is_spelled_comes_back(value: Any) -> None:
     assert identical(config.x, value)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(text=TEXT)
 def test_a_text_stays_the_text(text: str) -> None:
     config = Partial(everything)
@@ -278,7 +278,7 @@ def test_a_text_stays_the_text(text: str) -> None:
         assert config.s == text
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(word=st.text(st.sampled_from("ab=+-~,.[](){}'\"\\@: 1\n")))
 def test_any_word_is_read_or_refused(word: str) -> None:
     try:
