@@ -1,4 +1,4 @@
-"""`hpcflow launch {submit, list, show, status, logs, cancel, rerun, resume}`: experiments from the command line.
+"""`hpcflow launch {submit, list, show, status, logs, cancel, rerun, resume, settings}`: experiments from the command line.
 
 Every command takes an id, any prefix of it that is unique, or a title; `--json` gives data in place of text. List contacts nobody.
 """
@@ -15,6 +15,19 @@ if TYPE_CHECKING:
 
 app = App(name="launch", help="Submit, follow and repeat tracked jobs.", result_action="return_value")
 Json = Annotated[bool, Parameter(name="--json")]
+
+
+@app.command
+def settings(*, json: Json = False) -> int:
+    """Show every setting and what set it."""
+    from hpcflow.launch.settings import SETTINGS
+    from hpcflow.launch.settings import settings as read_settings
+
+    found = read_settings()
+    if json:
+        return _print_json({name: {"value": getattr(found, name), "source": found.where(name)} for name in SETTINGS})
+    print(found.show())
+    return 0
 
 
 @app.command

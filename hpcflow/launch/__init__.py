@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hpcflow.launch.config.files import loads as loads
     from hpcflow.launch.config.files import save as save
     from hpcflow.launch.config.overrides import override as override
+    from hpcflow.launch.config.overrides import override_from_environment as override_from_environment
     from hpcflow.launch.config.overrides import sweep as sweep
     from hpcflow.launch.config.overrides import update as update
     from hpcflow.launch.config.script import Script as Script
@@ -72,6 +73,7 @@ _HOME = {
     "loads": "hpcflow.launch.config.files",
     "save": "hpcflow.launch.config.files",
     "override": "hpcflow.launch.config.overrides",
+    "override_from_environment": "hpcflow.launch.config.overrides",
     "sweep": "hpcflow.launch.config.overrides",
     "update": "hpcflow.launch.config.overrides",
     "Script": "hpcflow.launch.config.script",

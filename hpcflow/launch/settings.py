@@ -192,17 +192,3 @@ def read_file(path: str) -> dict[str, Any] | None:
         raise ConfigError(f"the settings file {path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"the settings file {path} is no TOML: {error}") from None
-
-
-def main() -> None:
-    """Print every setting and what set it: `python -m hpcflow.launch.settings`."""
-    import sys
-
-    try:
-        print(settings().show())
-    except ConfigError as error:
-        sys.exit(f"hpcflow: error: {error}")
-
-
-if __name__ == "__main__":
-    main()

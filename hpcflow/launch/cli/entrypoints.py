@@ -29,6 +29,7 @@ class Entrypoint:
     function: Callable[..., Any]
     default: Callable[[], Any] | None = None  # makes the Partial to start from
     executor: Any = None
+    environment: str = ""  # prefix of variables that set parameters; none are read without
 
     def task(self) -> Any:
         """The Partial that overrides are applied to."""
@@ -53,9 +54,17 @@ _registered: dict[str, Entrypoint] = {}
 def entrypoint(function: Callable[P, T], /) -> Callable[P, T]: ...
 @overload
 def entrypoint(
-    *, name: str | None = None, default: Callable[[], Any] | None = None, executor: Any = None
+    *, name: str | None = None, default: Callable[[], Any] | None = None, executor: Any = None, environment: str = ""
 ) -> Callable[[Callable[P, T]], Callable[P, T]]: ...
-def entrypoint(function: Any = None, /, *, name: str | None = None, default: Callable[[], Any] | None = None, executor: Any = None) -> Any:
+def entrypoint(
+    function: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    default: Callable[[], Any] | None = None,
+    executor: Any = None,
+    environment: str = "",
+) -> Any:
     """Register a function as a command of the program.
 
     Args:
@@ -63,10 +72,11 @@ def entrypoint(function: Any = None, /, *, name: str | None = None, default: Cal
         name: of the command; default the function's.
         default: a function that returns the Partial to start from; default: none of the parameters set.
         executor: where it runs when --executor is not given; default: in the process of the command line.
+        environment: prefix of variables that set parameters, before the words do: with "TRAIN_", TRAIN_MODEL__HIDDEN is model.hidden.
     """
 
     def register(decorated: Any) -> Any:
-        made = Entrypoint(name or decorated.__name__, decorated, default, executor)
+        made = Entrypoint(name or decorated.__name__, decorated, default, executor, environment)
         other = _registered.get(made.name)
         if other is not None and (other.function.__module__, other.function.__qualname__) != (decorated.__module__, decorated.__qualname__):
             raise ConfigError(f"two entrypoints are named {made.name!r}: {other.function!r} and {decorated!r}; give one another name")

@@ -23,7 +23,7 @@ from hpcflow.launch.config.buildable import name_of, parameters_of, state_of
 from hpcflow.launch.config.building import check
 from hpcflow.launch.config.files import Format, dumps, save
 from hpcflow.launch.config.origin import Origin, within
-from hpcflow.launch.config.overrides import sweep, update
+from hpcflow.launch.config.overrides import override_from_environment, sweep, update
 from hpcflow.launch.config.stands import spelled
 from hpcflow.launch.config.visualize import visualize
 
@@ -79,6 +79,8 @@ def run_words(function: Callable[..., Any] | None, words: list[str], program: st
     allow(*known_targets(task))
     for file in request.load:
         update(task, file)
+    if one.environment:
+        override_from_environment(task, one.environment)
     if request.help:
         from hpcflow.launch.cli.help import print_help
 

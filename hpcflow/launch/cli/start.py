@@ -5,6 +5,7 @@ Invariant: a plan is made without contacting anybody; the execution side is impo
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,8 +56,17 @@ def plan(tasks: Sequence[Labelled], executor: Any, title: str) -> str:
 
 def submit(tasks: Sequence[Labelled], executor: Any, title: str, detach: bool) -> int:
     """Run or submit the tasks as one experiment. Returns the exit status: 0 only if every task succeeded, or was submitted with `detach`."""
-    experiment = _experiment(tasks, executor, title).run(detach=detach)
+    experiment = _experiment(tasks, executor, title)
+    experiment.run(detach=detach, listener=_tell)
+    for word in ("status", "logs", "cancel") if detach else ("show", "logs", "rerun"):
+        print(f"hpcflow launch {word} {experiment.id}", file=sys.stderr)
     return 0 if detach else int(experiment.exit_status())
+
+
+def _tell(task: str, state: Any, detail: str) -> None:
+    from hpcflow.launch.experiment.views import printable
+
+    print(printable(f"hpcflow: {task}: {state.value}{f' ({detail})' if detail else ''}"), file=sys.stderr, flush=True)
 
 
 def _experiment(tasks: Sequence[Labelled], executor: Any, title: str) -> Any:

@@ -10,6 +10,7 @@ and remembered with the word or the file's line that set it.
 from __future__ import annotations
 
 import itertools
+import os
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -31,7 +32,7 @@ from hpcflow.launch.config.buildable import (
 from hpcflow.launch.config.convert import from_file, is_mapping_type, item_annotations
 from hpcflow.launch.config.document import Decoder
 from hpcflow.launch.config.files import read_section
-from hpcflow.launch.config.grammar import Bare, FileRef, Items, Override, Pairs, Quoted, Value, parse
+from hpcflow.launch.config.grammar import Bare, FileRef, Items, Override, Pairs, Quoted, Value, parse, parse_value
 from hpcflow.launch.config.origin import Origin, within
 from hpcflow.launch.config.stands import members
 from hpcflow.launch.config.target import UNSET
@@ -76,16 +77,30 @@ def sweep(config: T, words: Iterable[str]) -> Iterator[tuple[tuple[str, ...], T]
         yield tuple(word for word, options in zip(chosen, choices, strict=True) if len(options) > 1), copy
 
 
-def apply(config: Any, one: Override) -> None:
-    """Apply one parsed override, without a sweep."""
-    with within(Origin("flag", one.raw)):
+def override_from_environment(config: Any, prefix: str, environ: Mapping[str, str] | None = None) -> None:
+    """Set what variables say: with the prefix `TRAIN_`, TRAIN_LR is `lr` and TRAIN_MODEL__HIDDEN is `model.hidden`. Empty ones count as not set.
+
+    Raises:
+        ConfigError: that names the variable. The Config is then as it was.
+    """
+    draft = clone(config)
+    for name, text in sorted((os.environ if environ is None else environ).items()):
+        if name.startswith(prefix) and text:
+            path = tuple(name.removeprefix(prefix).lower().split("__"))
+            apply(draft, Override(name, name, path, "=", (parse_value(text, f"{name}={text}"),)), Origin("variable", name))
+    state_of(config).__dict__.update(state_of(draft).__dict__)
+
+
+def apply(config: Any, one: Override, origin: Origin | None = None) -> None:
+    """Apply one parsed override, without a sweep. origin: what the history says; default: the word, as a flag."""
+    with within(origin or Origin("flag", one.raw)):
         if one.operator == "@":
             (file,) = one.values
             assert isinstance(file, FileRef)
             update(config, file.path, section=file.section)
             return
-        node, name, inner = _locate(config, one)
         try:
+            node, name, inner = _locate(config, one)
             if not inner and one.operator == "~":
                 reset(node, name)
                 return
@@ -96,7 +111,8 @@ def apply(config: Any, one: Override) -> None:
             container = _replaced(get_argument(node, name), inner, annotation, one, f"{name_of(node)}.{name}")
             set_argument(node, name, container)
         except ConfigError as error:
-            raise ConfigError(f"{one.raw!r}: {error}" if one.raw not in str(error) else str(error)) from None
+            said = repr(one.raw) if origin is None else str(origin)
+            raise ConfigError(str(error) if one.raw in str(error) else f"{said}: {error}") from None
 
 
 def _locate(config: Any, one: Override) -> tuple[Any, str, Steps]:

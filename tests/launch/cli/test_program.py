@@ -190,6 +190,17 @@ def test_on_a_terminal_it_asks_before_it_submits(monkeypatch: pytest.MonkeyPatch
     assert run("--factory", "quick", "--executor", "slurm(nodes=2)", "-y") == 0 and len(started) == 2
 
 
+def test_variables_come_between_files_and_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: Path) -> None:
+    monkeypatch.setattr(entrypoints, "_registered", {"train": entrypoints.Entrypoint("train", app.train, environment="TRAIN_")})
+    (place / "f.yaml").write_text("model: {hidden: 2}\nsteps: 2\nnote: file\n")
+    monkeypatch.setenv("TRAIN_STEPS", "3")
+    monkeypatch.setenv("TRAIN_NOTE", "variable")
+    assert run("--load", "f.yaml", "note=word") == 0
+    assert capsys.readouterr().out == "training 2 0.001 3 None 'word' False\n"
+    monkeypatch.setenv("TRAIN_STEPS", "x")
+    assert run("--load", "f.yaml") == 2 and "variable TRAIN_STEPS: train.steps: expected int" in capsys.readouterr().err
+
+
 def test_several_entrypoints_are_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     @entrypoints.entrypoint(name="count")
     def count(n: int = 1) -> None:
@@ -203,6 +214,16 @@ def test_several_entrypoints_are_commands(monkeypatch: pytest.MonkeyPatch, capsy
     assert run() == 2
     monkeypatch.setattr(entrypoints, "_registered", {})
     assert run("x=1") == 2 and "has no entrypoint" in capsys.readouterr().err
+
+
+def test_a_sweep_on_an_executor_is_one_experiment_whose_failures_count(place: Path) -> None:
+    words = ["--factory", "quick", "--executor", "local(cores=2)", "fail='',bad", "--yes"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, app.__file__, *words], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1 and "hpcflow: train fail='': succeeded" in done.stderr and "hpcflow: train fail=bad: failed" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("hpcflow launch rerun ")
+    logs = sorted(path.read_text() for path in place.rglob("log.txt"))
+    assert len(logs) == 2 and all("training 64 0.001 1 None '' True" in text for text in logs)
 
 
 def test_a_program_of_its_own_ends_with_the_status() -> None:

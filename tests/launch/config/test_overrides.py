@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcflow.errors import ConfigError
-from hpcflow.launch import Config, Partial, allow, build, clone, dumps, override, save, sweep, update, where_set
+from hpcflow.launch import Config, Partial, allow, build, clone, dumps, override, override_from_environment, save, sweep, update, where_set
 from hpcflow.launch.config.document import identical
 from hpcflow.launch.config.factories import factory
 from hpcflow.launch.config.grammar import parse, quote, spell
@@ -245,6 +245,19 @@ def test_a_required_config_is_made_where_its_parameters_are_set() -> None:
     words = Config(anywords)
     override(words, "second=2")
     assert build(words) == {"first": 1, "second": 2}
+
+
+def test_variables_set_what_their_names_say() -> None:
+    config = Partial(everything)
+    environ = {"T_MODEL__HIDDEN": "7", "T_S": "a,b", "T_II": "[1, 2]", "T_F": "", "OTHER": "x"}
+    override_from_environment(config, "T_", environ)
+    assert (config.model.hidden, config.s, config.ii) == (7, "a,b", [1, 2])
+    assert where_set(config, "model.hidden") == "variable T_MODEL__HIDDEN"
+    before = clone(config)
+    for name, text, says in (("T_SS", "1", "no parameter 'ss'"), ("T_I", "x", "expected int, got the text 'x'")):
+        with pytest.raises(ConfigError, match=f"(?s){name}.*{says}"):
+            override_from_environment(config, "T_", {"T_B": "true", name: text})
+    assert config == before
 
 
 TEXT = st.text(st.characters(codec="utf-8"))
