@@ -1,4 +1,6 @@
-"""The cores and GPUs that this process may use. (Memory is `runtime/memory_limits.py`, scratch directories are `runtime/file_systems.py`.)
+"""The cores and GPUs that this process may use, and whom it may know by pid.
+
+(Memory is `runtime/memory_limits.py`, scratch directories are `runtime/file_systems.py`.)
 
 Invariant: reads only, and never answers with the machine's nominal size when this process's affinity or cgroup allows less. Files are read below
 `root`, so that tests give a directory of their own.
@@ -72,6 +74,14 @@ def visible_gpus(environ: Mapping[str, str], root: Path = Path("/")) -> tuple[st
             return tuple(ids[:end])  # CUDA ignores what stands behind an id that is none
     numbers = sorted(int(file.name.removeprefix("nvidia")) for file in (root / "dev").glob("nvidia[0-9]*") if file.name[6:].isdigit())
     return tuple(map(str, numbers))
+
+
+def process_namespace() -> int:
+    """Number of this process's namespace of process ids: pids mean the same to processes of one host and one number. 0 where it cannot be asked."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return 0
 
 
 def _text(file: Path) -> str:

@@ -15,17 +15,23 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hpcflow.resources import visible_gpus
+from hpcflow.resources import process_namespace, visible_gpus
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a rank tells the others about itself. node: name of its node (of a Slurm node, where several of them are on one host)."""
+    """What a rank tells the others about itself.
+
+    node: name of its node (of a Slurm node, where several of them are on one host)
+    pid, namespace: of its process, and number of the namespace in which that means something
+    """
 
     node: str
     host: str
     cpus: tuple[int, ...]
     gpus: tuple[str, ...]
+    pid: int = 0
+    namespace: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,8 @@ class RankResources:
 def describe_process() -> Description:
     """This process, from its environment and affinity."""
     host = socket.gethostname()
-    return Description(os.environ.get("SLURMD_NODENAME", host), host, tuple(sorted(os.sched_getaffinity(0))), visible_gpus(os.environ))
+    cpus = tuple(sorted(os.sched_getaffinity(0)))
+    return Description(os.environ.get("SLURMD_NODENAME", host), host, cpus, visible_gpus(os.environ), os.getpid(), process_namespace())
 
 
 def place_of(ranks: Sequence[Description], rank: int) -> Place:

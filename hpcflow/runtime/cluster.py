@@ -31,6 +31,7 @@ from hpcflow.config import SessionConfig
 from hpcflow.errors import ConfigError, StepTimeoutError, WorkerLostError
 from hpcflow.events.log import EventLog
 from hpcflow.native import ArenaPool
+from hpcflow.resources import process_namespace
 from hpcflow.runtime import endings
 from hpcflow.runtime.block_store import BlockStore
 from hpcflow.runtime.faces import MasterFace
@@ -200,7 +201,7 @@ class Process:
     def watch_workers(self, master: Master) -> None:
         """Notice the end of a worker process on this host at once, whatever the launcher does."""
         if self._watch is None:
-            own = (socket.gethostname(), endings.process_namespace())
+            own = (socket.gethostname(), process_namespace())
             near = [h for h in master.hellos.values() if (h.host, h.namespace) == own and h.pid != os.getpid()]
             self._watch = endings.ProcessWatch({hello.pid: partial(self._lose, hello.rank, hello.host, hello.pid) for hello in near})
 
@@ -284,7 +285,7 @@ def start_on_engine(
     store = make_store(config, workers_on_node, pool)
     service = ExchangeService(engine, pool, store)
     master = Master(engine, service, pool, ranks, config, events)
-    start = encode(StartSession(plain, number, workers_on_node, socket.gethostname(), os.getpid(), endings.process_namespace()))
+    start = encode(StartSession(plain, number, workers_on_node, socket.gethostname(), os.getpid(), process_namespace()))
     for rank in range(1, engine.size):
         engine.send(rank, TO_WORKER, start)
     own: threading.Thread | None = None
@@ -350,7 +351,7 @@ def serve_sessions(engine: Engine, pool: ArenaPool, watch_driver: bool = False) 
                 watch.stop()
             return
         if isinstance(message, StartSession):
-            if watch_driver and watch is None and (message.host, message.namespace) == (socket.gethostname(), endings.process_namespace()):
+            if watch_driver and watch is None and (message.host, message.namespace) == (socket.gethostname(), process_namespace()):
                 watch = endings.ProcessWatch({message.pid: end_process})
             store = make_store(message.config, message.workers_on_node, pool)
             service = ExchangeService(engine, pool, store)

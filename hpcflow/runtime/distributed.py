@@ -40,10 +40,10 @@ from hpcflow.native import ArenaPool
 from hpcflow.resources import usable_cores
 from hpcflow.runtime.activity import Activity, MainThreadActivity, ThreadActivity
 from hpcflow.runtime.cluster import Process, make_store
-from hpcflow.runtime.endings import report_exits
+from hpcflow.runtime.endings import ProcessWatch, report_exits
 from hpcflow.runtime.memory_limits import node_limit
 from hpcflow.runtime.program_control import ProgramControl
-from hpcflow.runtime.program_endings import FAILED, Interrupts, report_and_end
+from hpcflow.runtime.program_endings import FAILED, Interrupts, leave_after, report_and_end, status_of, watch_peers
 from hpcflow.runtime.scratch_directory import ScratchDirectory
 from hpcflow.runtime.standing import call_site
 from hpcflow.shuffle.exchange import ExchangeService
@@ -83,12 +83,15 @@ def run_rank(
     emit: Callable[[Event], None],
     activity: Activity,
     on_standstill: Callable[[StepTimeoutError], None],
-    on_control: Callable[[ProgramControl], None] = lambda control: None,
+    on_control: Callable[[ProgramControl, list[Description]], None] = lambda control, ranks: None,
+    on_peers_failure: Callable[[int], None] = lambda status: None,
     on_failure: Callable[[BaseException], None] = lambda error: None,
 ) -> Any:
     """`run` on this rank, from its Context to the common end; collective over `comm`. Returns or raises what `execute` does.
 
     comm: of the ranks of `member`'s engine, in the same order; nobody else uses it
+    on_control: called once, with what all ranks have told about themselves
+    on_peers_failure: called with the exit status that another rank says it ends with
     on_failure: called with what execute raised, before anything is let go of
     """
     engine, config = member.engine, run.config
@@ -96,7 +99,7 @@ def run_rank(
     place = place_of(ranks, engine.rank)
     store = make_store(config, place.local_size, member.pool)
     scratch = ScratchDirectory(config.scratch)
-    control = ProgramControl(engine, next(member.runs), emit, activity, config.step_timeout_s, on_standstill)
+    control = ProgramControl(engine, next(member.runs), emit, activity, config.step_timeout_s, on_standstill, on_peers_failure)
     store.emit = control.emit
     context = Context(
         place=place,
@@ -114,7 +117,7 @@ def run_rank(
         make_scratch=scratch.path,
         emit=control.emit,
     )
-    on_control(control)
+    on_control(control, ranks)
     try:
         _settle(engine)
         comm.Barrier()  # from here on messages of this run find their handlers on every rank
@@ -251,7 +254,14 @@ class _ThreadRanks:
             member, activity = Member(engine, self._pool), ThreadActivity(engine, threading.get_ident())
             comm, emit = self._comms[rank], self._events.emit
             self.values[rank] = run_rank(
-                self._run, member, comm, thread_mpi, emit, activity, lambda error: self.abort(error, None), self._controls.append
+                self._run,
+                member,
+                comm,
+                thread_mpi,
+                emit,
+                activity,
+                lambda error: self.abort(error, None),
+                lambda control, ranks: self._controls.append(control),
             )
         except BaseException as error:
             if self.failure is None:
@@ -319,10 +329,15 @@ def run_on_mpi(run: ProgramRun, member: Member, events: EventLog, every: bool = 
     comm = cast(MpiComm, engine.comm).duplicate()
     activity = MainThreadActivity(engine)
     controls: list[ProgramControl] = []
+    watches: list[ProcessWatch] = []
+
+    def begin(control: ProgramControl, ranks: list[Description]) -> None:
+        controls.append(control)
+        watches.append(watch_peers(ranks, engine.rank))
 
     def fail(error: BaseException) -> None:
-        if controls:
-            controls[0].emit_last(_failed(run, engine.rank, error, time.monotonic() - started))
+        for control in controls:
+            control.tell_failure(_failed(run, engine.rank, error, time.monotonic() - started), status_of(error))
         report_and_end(error, engine.rank, engine.size)
 
     def stand_still(error: StepTimeoutError) -> None:
@@ -332,7 +347,9 @@ def run_on_mpi(run: ProgramRun, member: Member, events: EventLog, every: bool = 
     report_exits(engine.rank)
     restore_hooks = install_excepthooks(FAILED)
     with Interrupts(engine.rank):
-        value = run_rank(run, member, comm, import_mpi(), events.emit, activity, stand_still, controls.append, fail)
+        value = run_rank(run, member, comm, import_mpi(), events.emit, activity, stand_still, begin, leave_after, fail)
+        for watch in watches:
+            watch.stop()
         values = comm.gather(value) if every else [value] if engine.rank == 0 else None
         comm.Free()
     restore_hooks()

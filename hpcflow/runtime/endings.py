@@ -120,11 +120,3 @@ class ProcessWatch:
                     self._handlers[descriptor]()
         for descriptor in (self._wake_read, self._wake_write, *self._handlers):
             os.close(descriptor)
-
-
-def process_namespace() -> int:
-    """Number of this process's namespace of process ids: pids mean the same to processes of one host and one number."""
-    try:
-        return os.stat("/proc/self/ns/pid").st_ino
-    except OSError:
-        return 0

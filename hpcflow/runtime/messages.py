@@ -184,7 +184,7 @@ class Hello:
     cores: int
     polars_threads: int
     namespace: int = 0
-    """See `endings.process_namespace`."""
+    """See `resources.process_namespace`."""
     place: Description | None = None
     """Its node, CPUs and GPUs."""
     memory_bytes: int = 0

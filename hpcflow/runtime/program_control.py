@@ -59,6 +59,15 @@ class RankQuiet:
 
 
 @dataclass(frozen=True)
+class RankFailed:
+    """From a rank that ends after a failure, to all others: launchers do not all end the other ranks."""
+
+    run: int
+    rank: int
+    status: int
+
+
+@dataclass(frozen=True)
 class AllDone:
     """From rank 0: `execute` has returned everywhere."""
 
@@ -98,10 +107,18 @@ class ProgramControl:
         activity: of the thread that runs the program.
         timeout_s: 0 never looks.
         end: called on rank 0's thread with the report of a standstill, after it has been written; ends the program.
+        leave: called on this rank's thread with the exit status of another rank that has failed.
     """
 
     def __init__(
-        self, engine: Engine, run: int, emit: Callable[[Event], None], activity: Activity, timeout_s: float, end: Callable[[StepTimeoutError], None]
+        self,
+        engine: Engine,
+        run: int,
+        emit: Callable[[Event], None],
+        activity: Activity,
+        timeout_s: float,
+        end: Callable[[StepTimeoutError], None],
+        leave: Callable[[int], None],
     ) -> None:
         self.rank, self.size = engine.rank, engine.size
         self._engine = engine
@@ -110,6 +127,7 @@ class ProgramControl:
         self._activity = activity
         self._timeout_s = timeout_s
         self._end = end
+        self._leave = leave
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._done: set[int] = set()
         self._quiet: set[int] = set()
@@ -130,14 +148,19 @@ class ProgramControl:
         """To the event log, which rank 0 writes. Any thread."""
         self._tell(EventTold(self._run_number, event))
 
-    def emit_last(self, event: Event, wait_s: float = 0.2) -> None:
-        """`emit`, and wait until it is on its way: this process ends."""
+    def tell_failure(self, event: Event, status: int, wait_s: float = 0.2) -> None:
+        """`emit`, and tell all ranks that this process ends with `status`; returns when that is on its way, or after `wait_s`."""
+        last = self.size - 1 if self.rank < self.size - 1 else self.size - 2
         sent = threading.Event()
         with contextlib.suppress(WorkerLostError):
-            self._engine.send(0, PROGRAM, encode(EventTold(self._run_number, event)), sent.set)
-            sent.wait(wait_s)
+            self.emit(event)
+            for rank in (rank for rank in range(self.size) if rank != self.rank):
+                payload = encode(RankFailed(self._run_number, self.rank, status))
+                self._engine.send(rank, PROGRAM, payload, sent.set if rank == last else None)
+            if self.size > 1:
+                sent.wait(wait_s)
             if self.rank == 0:
-                time.sleep(wait_s / 4)  # for this rank's own thread to write it
+                time.sleep(wait_s / 4)  # for this rank's own thread to write the record
 
     def finish(self) -> None:
         """`execute` has returned here: wait until it has everywhere.
@@ -194,6 +217,8 @@ class ProgramControl:
             return
         if isinstance(message, AllDone):
             self._everybody_done.set()
+        elif isinstance(message, RankFailed):
+            self._leave(message.status)
         elif isinstance(message, Show):
             self._tell(self._show())
         elif isinstance(message, EventTold):

@@ -12,13 +12,17 @@ import os
 import signal
 import socket
 import threading
+import time
 import traceback
+from collections.abc import Sequence
+from functools import partial
 from types import FrameType, TracebackType
 from typing import NoReturn, Self
 
+from hpcflow.bsp.place import Description
 from hpcflow.bsp.together import told_by
 from hpcflow.comm.watchdog import abort_process, end_process, write_report
-from hpcflow.runtime.endings import INTERRUPTED, TERMINATED, terminate_in_order
+from hpcflow.runtime.endings import INTERRUPTED, TERMINATED, ProcessWatch, terminate_in_order
 from hpcflow.runtime.standing import call_site, current_frame, standing_of, users_frames
 
 GRACE_S = 1.0
@@ -31,18 +35,50 @@ class Terminated(SystemExit):
     """SIGTERM, raised on the main thread."""
 
 
+LAUNCHER_GRACE_S = 2.0
+"""For the launcher to end this rank after another one has failed; then it ends itself."""
+
+
+def status_of(error: BaseException) -> int:
+    """Exit status of a rank whose program raised `error`; never 0."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error, SystemExit) and isinstance(error.code, int):
+        return error.code
+    return FAILED
+
+
+def leave_after(status: int) -> NoReturn:
+    """Another rank has failed with `status`, and has said so."""
+    time.sleep(LAUNCHER_GRACE_S)
+    end_process(status)
+
+
+def leave_after_loss(rank: int, description: Description) -> NoReturn:
+    """The process of another rank on this host has ended in the middle of the program."""
+    time.sleep(LAUNCHER_GRACE_S)
+    abort_process(f"hpcflow: rank {rank} on {description.host} (process {description.pid}) has ended in the middle of the program; all ranks end")
+
+
+def watch_peers(ranks: Sequence[Description], own: int) -> ProcessWatch:
+    """Notice the end of another rank's process on this host, whatever the launcher does."""
+    here = (ranks[own].host, ranks[own].namespace)
+    near = {one.pid: rank for rank, one in enumerate(ranks) if (one.host, one.namespace) == here and rank != own}
+    return ProcessWatch({pid: partial(leave_after_loss, rank, ranks[rank]) for pid, rank in near.items()})
+
+
 def report_and_end(error: BaseException, rank: int, size: int) -> NoReturn:
     """Write one report and leave."""
     who = f"hpcflow: rank {rank} of {size} on {socket.gethostname()} (process {os.getpid()})"
     site = call_site(error.__traceback__)
     if isinstance(error, KeyboardInterrupt):
-        abort_process(f"{who} was interrupted at {site}; all ranks end", INTERRUPTED)
+        abort_process(f"{who} was interrupted at {site}; all ranks end", status_of(error))
     if isinstance(error, Terminated):
-        abort_process(f"{who} was told to end (SIGTERM) at {site}; all ranks end", TERMINATED)
+        abort_process(f"{who} was told to end (SIGTERM) at {site}; all ranks end", status_of(error))
     if isinstance(error, SystemExit):
         if not isinstance(error.code, int):
             write_report(f"{error.code}")
-        end_process(error.code if isinstance(error.code, int) else FAILED)
+        end_process(status_of(error))
     told = told_by(error)
     if told is not None:
         abort_process(f"{who} ends at {site}: rank {told} raised {type(error).__name__}", FAILED)

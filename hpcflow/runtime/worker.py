@@ -57,12 +57,12 @@ from hpcflow.plan.physical import (
     StoreOutput,
     TaskSpec,
 )
+from hpcflow.resources import process_namespace
 from hpcflow.runtime import messages as m
 from hpcflow.runtime import scheduler
 from hpcflow.runtime.binding import bind_process
 from hpcflow.runtime.block_store import BlockStore
 from hpcflow.runtime.contexts import Contexts
-from hpcflow.runtime.endings import process_namespace
 from hpcflow.runtime.failures import first_line, pack_error, task_failed
 from hpcflow.runtime.oversize import Keep, Pieces, check_piece, cut_into_pieces, target_bytes
 from hpcflow.runtime.partitioning import make_partitioner, partitioner_name

@@ -1,16 +1,22 @@
-"""One Slurm of two virtual nodes for all tests here."""
+"""One Slurm of two virtual nodes for all tests here, and how to run a program in it."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from hpcflow.testing.slurm import SlurmCluster, missing_programs
+
+MPICH = find_spec("mpich") is not None or (Path(sys.prefix) / "bin" / "mpichversion").exists()
+PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +32,21 @@ def slurm() -> Iterator[SlurmCluster]:
             yield cluster
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def run_in_slurm(slurm: SlurmCluster, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`run_in_slurm(command, ..., program=TEXT)` -> the ended process; PROGRAM in the command is its file."""
+
+    def run(*command: str, program: str) -> subprocess.CompletedProcess[str]:
+        file = tmp_path / "job.py"
+        file.write_text(program)
+        environment = slurm.environment | {
+            "PYTHONPATH": str(PROJECT),
+            "OMPI_ALLOW_RUN_AS_ROOT": "1",
+            "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        }
+        words = [word.replace("PROGRAM", str(file)) for word in command]
+        return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=90, check=False, cwd=tmp_path)
+
+    return run

@@ -7,17 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
-from hpcflow.testing.slurm import SlurmCluster
+from tests.slurm.conftest import MPICH, PROJECT
 
 pytestmark = pytest.mark.slurm
-
-MPICH = find_spec("mpich") is not None or (Path(sys.prefix) / "bin" / "mpichversion").exists()
-PROJECT = Path(__file__).parents[2]
 
 JOB = """
 import hpcflow as hf, polars as pl
@@ -40,21 +35,9 @@ with hf.Session(progress="off") as s:
 
 
 @pytest.fixture
-def run(slurm: SlurmCluster, tmp_path: Path):
-    """`run(command, ..., program=TEXT)` -> the ended process; PROGRAM in the command is its file."""
-
-    def _run(*command: str, program: str = JOB) -> subprocess.CompletedProcess[str]:
-        file = tmp_path / "job.py"
-        file.write_text(program)
-        environment = slurm.environment | {
-            "PYTHONPATH": str(PROJECT),
-            "OMPI_ALLOW_RUN_AS_ROOT": "1",
-            "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-        }
-        words = [str(file) if word == "PROGRAM" else word for word in command]
-        return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=90, check=False, cwd=tmp_path)
-
-    return _run
+def run(run_in_slurm):
+    """`run_in_slurm` of JOB, unless the test has a program of its own."""
+    return lambda *command, program=JOB: run_in_slurm(*command, program=program)
 
 
 @pytest.mark.skipif(not MPICH, reason="the Open MPI wheel speaks no pmi2, and pmix hangs over virtual nodes of one host")
