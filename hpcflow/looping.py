@@ -23,7 +23,7 @@ from hpcflow.api.dataset import Dataset
 from hpcflow.api.loops import METRICS, Loop
 from hpcflow.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from hpcflow.compiler.estimates import estimate_bytes
-from hpcflow.compiler.loops import SplitBody, form_of, minds_order, read_through_caches, shuffle_into, split_body
+from hpcflow.compiler.loops import SplitBody, form_of, fuse_into_one_step, minds_order, read_through_caches, shuffle_into, split_body
 from hpcflow.compiler.policy import CompileContext, PassReport, Policy, optimize
 from hpcflow.errors import ActionCancelledError, ConfigError, NotConvergedError, SchemaError
 from hpcflow.events import records
@@ -57,6 +57,8 @@ class CompiledLoop:
     plan: PhysicalPlan
     """Of an iteration."""
     forms: Forms
+    steps: int
+    """Most iterations that one run of the plan makes: above 1 where the loop is fused into one bsp step."""
     verdict: int | None
     """Vertex that brings the verdict to the driver."""
     metrics: int | None
@@ -102,14 +104,18 @@ def run_loops(session: Session, sinks: Iterable[Dataset], future: Future[Any] | 
                 _LoopRun(session, loop, future).run()
 
 
-def compile_loop(session: Session, loop: Loop) -> CompiledLoop:
-    """The body as plans. The state is kept in the hash partitions in which an iteration leaves it, where that saves shuffles and nobody minds."""
-    first = _compiled(session, loop, {})
+def compile_loop(session: Session, loop: Loop, most: int | None = None) -> CompiledLoop:
+    """The body as plans, of which one run makes at most `most` iterations (by default as many as the next checkpoint or the limit allow).
+
+    The state is kept in the hash partitions in which an iteration leaves it, where that saves shuffles and nobody minds.
+    """
+    most = _allowed(loop, 0) if most is None else most
+    first = _compiled(session, loop, {}, most)
     if minds_order(first.logical):
         return first
     forms = {part: frozenset(sorted(form, key=repr)[:1]) for part in loop.initial if (form := _left_in(loop, first, part))}
     while forms:
-        second = _compiled(session, loop, forms)
+        second = _compiled(session, loop, forms, most)
         stable = {part: form for part, form in forms.items() if form <= _left_in(loop, second, part)}
         if stable == forms:
             return second
@@ -117,12 +123,18 @@ def compile_loop(session: Session, loop: Loop) -> CompiledLoop:
     return first
 
 
+def _allowed(loop: Loop, iteration: int) -> int:
+    """Iterations until something has to be done between two."""
+    rest = loop.max_iterations - iteration
+    return rest if loop.checkpoint is None else min(rest, loop.checkpoint_every - iteration % loop.checkpoint_every)
+
+
 def _left_in(loop: Loop, compiled: CompiledLoop, part: str) -> frozenset[Partitioning]:
     partitioned = {**compiled.split.kept, **{loop.state_key(p): form for p, form in compiled.forms.items()}}
     return form_of(compiled.each, _out_key(loop, part), partitioned)
 
 
-def _compiled(session: Session, loop: Loop, forms: Forms) -> CompiledLoop:
+def _compiled(session: Session, loop: Loop, forms: Forms, most: int) -> CompiledLoop:
     ends = {part: dataset._then(Cache(_out_key(loop, part))) for part, dataset in loop.bodies.items()}
     collects = [d._then(Collect(), GATHER) for d in (loop.verdict, loop.metrics) if d is not None]
     context = _context(session, loop, forms)
@@ -132,6 +144,8 @@ def _compiled(session: Session, loop: Loop, forms: Forms) -> CompiledLoop:
     logical = read_through_caches(building.to_dag([*ends.values(), *collects], context.cached))
     if any(isinstance(vertex.operator, Iterate) for vertex in logical.vertices.values()):
         raise ConfigError("iterate: the body of a loop uses a loop that has not been run; collect or cache that one first, or unroll it")
+    one_step = fuse_into_one_step(logical, loop.state_key(next(iter(loop.initial))), most) if len(loop.parts) == 1 else None
+    logical = one_step or logical
     # What is kept is cut off before joins are decided: a side that lies in the partitions of its keys from the first iteration on costs no shuffle.
     whole, reports = optimize(logical, before, context)
     split = split_body(whole, [loop.state_key(part) for part in loop.initial], f"{loop.key}/kept/")
@@ -141,10 +155,11 @@ def _compiled(session: Session, loop: Loop, forms: Forms) -> CompiledLoop:
     each, more = optimize(split.each, after, context)
     once = None if split.once is None else optimize(split.once, after, context)[0]
     plan = split_stages(each, context.default_partitions, context.partitioned)
+    steps = 1 if one_step is None else most
     ids = iter([collect._vertex.id for collect in collects])
     verdict = None if loop.verdict is None else next(ids)
     metrics = None if loop.metrics is None else next(ids)
-    return CompiledLoop(logical, (*reports, *more), replace(split, once=once), each, plan, forms, verdict, metrics)
+    return CompiledLoop(logical, (*reports, *more), replace(split, once=once), each, plan, forms, steps, verdict, metrics)
 
 
 def _context(session: Session, loop: Loop, forms: Forms) -> CompileContext:
@@ -183,14 +198,16 @@ class _LoopRun:
         loop = self.loop
         found = self._checkpoint()
         iteration = 0 if found is None else found.iteration
-        compiled = compile_loop(self.session, loop)
+        compiled = compile_loop(self.session, loop, max(1, _allowed(loop, iteration)))
         try:
             self._fill_state(compiled.forms, found)
             self.converged = found is not None and found.converged
             if not self.converged and iteration < loop.max_iterations:
                 self._fill_kept(compiled)
             while not self.converged and iteration < loop.max_iterations:
-                iteration += 1
+                if compiled.steps not in (1, _allowed(loop, iteration)):
+                    compiled = compile_loop(self.session, loop, _allowed(loop, iteration))  # it reads what is kept under the same keys
+                iteration += compiled.steps
                 compiled = self._in_form(compiled)
                 self._iterate(compiled, iteration)
                 if loop.checkpoint is not None and (iteration % loop.checkpoint_every == 0):
@@ -258,7 +275,7 @@ class _LoopRun:
         lies = all(form <= caches[self.current[part]].partitionings for part, form in compiled.forms.items())
         if lies and all(form <= caches[key].partitionings for key, form in compiled.split.kept.items()):
             return compiled
-        split = compiled.split if not compiled.forms else _compiled(self.session, self.loop, {}).split
+        split = compiled.split if not compiled.forms else _compiled(self.session, self.loop, {}, compiled.steps).split
         context = self.session._context()
         facts = {key: caches[key].partitionings for key in split.kept}
         each, _ = optimize(split.each, self.session._policy, replace(context, partitioned=facts))

@@ -15,7 +15,9 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from hpcflow.ir.dag import Dag, Edge, Vertex
-from hpcflow.ir.operators.base import fingerprint_of
+from hpcflow.ir.operators.base import Operator, fingerprint_of
+from hpcflow.ir.operators.bsp import Bsp
+from hpcflow.ir.operators.bsp_loop import fused
 from hpcflow.ir.operators.concat import Cache, ReadCache, Repartition
 from hpcflow.ir.partitioning import Partitioning, all_partitionings, partitioning_of
 from hpcflow.ir.properties import EdgeProperties, Pattern
@@ -80,6 +82,34 @@ def split_body(dag: Dag, state: Iterable[str], prefix: str) -> SplitBody:
     whole = Dag.of([*dag.vertices.values(), *once.values()], [*dag.edges, *once_edges])
     ends = [v.id for v in once.values() if isinstance(v.operator, Cache)]
     return SplitBody(whole.pruned(ends), each, kept, kept_from)
+
+
+def fuse_into_one_step(dag: Dag, state: str, limit: int) -> Dag | None:
+    """The body as one bsp step that runs up to `limit` iterations; None where it is more than a bsp step and aggregates of what it gives.
+
+    state -> bsp(f) -> cache -> partial ~gather~> final -> collect      ->      state -> bsp(f, again and again until final) -> cache -> ... collect
+    """
+    steps = [v for v in dag.vertices.values() if isinstance(v.operator, Bsp)]
+    reads = [v for v in dag.vertices.values() if isinstance(v.operator, ReadCache) and v.operator.key == state]
+    if len(steps) != 1 or len(reads) != 1:
+        return None
+    step, read = steps[0], reads[0]
+    assert isinstance(step.operator, Bsp)
+    caches = [dag.vertices[edge.target] for edge in dag.outputs(step.id)]
+    readers = dag.outputs(read.id)
+    if len(caches) != 1 or not isinstance(caches[0].operator, Cache) or len(readers) != 1 or (readers[0].target, readers[0].index) != (step.id, 0):
+        return None
+    verdict: list[Operator] = []
+    at = caches[0].id
+    while following := dag.outputs(at):
+        if len(following) != 1 or len(dag.inputs(following[0].target)) != 1:
+            return None
+        at = following[0].target
+        verdict.append(dag.vertices[at].operator)
+    names = [operator.name for operator in verdict]
+    if verdict and (names[:2] != ["partial_group_by", "final_group_by"] or set(names[2:-1]) - {"select"} or names[-1] != "collect"):
+        return None
+    return dag.with_vertex(replace(step, operator=fused(step.operator, limit, tuple(verdict[:-1]))))
 
 
 def _variant(dag: Dag, state: frozenset[str]) -> set[int]:

@@ -309,3 +309,81 @@ def test_an_empty_state_is_written_and_read(two, tmp_path):
     options = {"checkpoint": tmp_path / "run", "checkpoint_every": 1, "resume": True}
     for limit in (1, 2):
         assert hf.iterate(doubled, two.from_polars(STATE.clear()), max_iterations=limit, **options).collect().equals(STATE.clear())
+
+
+# -- a body that is one bsp step --------------------------------------------------------------------------------------------------------------------
+
+
+def iterations_of(session, dataset):
+    seen = []
+    unsubscribe = session.events.subscribe(lambda e: seen.append(e) if isinstance(e, records.LoopIteration) else None)
+    rows = dataset.sort("k").collect()
+    unsubscribe()
+    return rows, [e.iteration for e in seen]
+
+
+def doubled_everywhere(ctx, state):
+    return state.with_columns(pl.col("v") * 2 + 1)
+
+
+def test_a_body_of_one_bsp_step_loops_within_the_step(session):
+    state = hf.iterate(lambda s: s.bsp(doubled_everywhere, schema=STATE.schema), session.from_polars(STATE), max_iterations=6)
+    assert "doubled_everywhere at most 6 times" in state.explain()
+    rows, actions = iterations_of(session, state)
+    wanted = STATE
+    for _ in range(6):
+        wanted = wanted.with_columns(pl.col("v") * 2 + 1)
+    assert rows.equals(wanted) and actions == [6]
+
+
+def test_a_loop_within_a_step_ends_when_aggregates_over_all_workers_say_so(session):
+    state = hf.iterate(
+        lambda s: s.bsp(doubled_everywhere, schema=STATE.schema), session.from_polars(STATE), until=pl.col("v").mean() > 300, max_iterations=50
+    )
+    rows, actions = iterations_of(session, state)
+    wanted = STATE
+    while not wanted["v"].mean() > 300:
+        wanted = wanted.with_columns(pl.col("v") * 2 + 1)
+    assert rows.equals(wanted) and len(actions) == 1
+
+
+def test_a_loop_within_a_step_that_does_not_converge_is_an_error(two):
+    state = hf.iterate(
+        lambda s: s.bsp(doubled_everywhere, schema=STATE.schema), two.from_polars(STATE), until=pl.col("v").max() < 0, max_iterations=4
+    )
+    with pytest.raises(NotConvergedError, match="after 4 iterations") as caught:
+        state.collect()
+    assert caught.value.state.count() == 12
+
+
+def test_a_loop_within_a_step_stops_for_checkpoints(two, tmp_path):
+    options = {"checkpoint": tmp_path / "run", "checkpoint_every": 4, "resume": True}
+    for limit in (6, 10):
+        state = hf.iterate(lambda s: s.bsp(doubled_everywhere, schema=STATE.schema), two.from_polars(STATE), max_iterations=limit, **options)
+        rows, actions = iterations_of(two, state)
+        assert actions == ([4, 6] if limit == 6 else [8, 10])
+        wanted = STATE
+        for _ in range(limit):
+            wanted = wanted.with_columns(pl.col("v") * 2 + 1)
+        assert rows.equals(wanted)
+
+
+def test_a_bsp_step_among_dataflow_runs_once_an_iteration(two):
+    def body(state):
+        return state.bsp(doubled_everywhere, schema=STATE.schema).with_columns(pl.col("v") - 1)
+
+    rows, actions = iterations_of(two, hf.iterate(body, two.from_polars(STATE), max_iterations=3))
+    assert rows.equals(STATE.with_columns(pl.col("v") * 8)) and actions == [1, 2, 3]
+
+
+def test_a_loop_within_a_step_keeps_its_other_inputs(two):
+    def body(state):
+        return state.bsp(added, inputs=[more], schema=STATE.schema, format="numpy")
+
+    more = two.from_dict({"x": [1.0, 2.0, 3.0]})
+    rows, actions = iterations_of(two, hf.iterate(body, two.from_polars(STATE), max_iterations=5))
+    assert rows.equals(STATE.with_columns(pl.col("v") + 30)) and actions == [5]
+
+
+def added(ctx, state, more):
+    return {"k": state["k"], "v": state["v"] + ctx.comm.allreduce(float(more["x"].sum()), op=ctx.MPI.SUM)}

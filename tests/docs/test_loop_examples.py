@@ -70,7 +70,7 @@ def check_page_rank(session: hf.Session, example: ModuleType) -> None:
     """On the graph of a year's flights, on one without links out of some vertices, and on one hot vertex."""
     real = example.links_of(session.from_polars(flights())).collect()
     assert real.height > 20_000
-    for links, tolerance in ((real, 1.0), (CHAIN, 1e-9), (STAR, 1.0)):
+    for links, tolerance in ((real, 5.0), (CHAIN, 1e-9), (STAR, 2.0)):
         got = dict(example.page_rank(session.from_polars(links), tolerance=tolerance).collect().rows())
         want = plain_page_rank(links, tolerance)
         assert got.keys() == want.keys()

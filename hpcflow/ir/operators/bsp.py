@@ -45,15 +45,19 @@ class Bsp(Operator):
             raise RuntimeError("a bsp step needs all workers at once: the runtime gives its task a step")
         tables = [to_format(frame.collect(), self.format) for frame in inputs]
         result = task.step.call(lambda context: self.function(context, *tables, **self.arguments))
+        return self.table_of(result).lazy()
+
+    def table_of(self, result: Any) -> pl.DataFrame:
+        """What the function returned, as a table of the declared schema."""
         if result is None:
-            return pl.LazyFrame(schema=self.schema)
+            return pl.DataFrame(schema=self.schema)
         df = from_format(self._typed(result), self.name)
         if not self.schema:
             declared = ", ".join(f"{name!r}: pl.{dtype!r}" for name, dtype in df.schema.items())
             raise SchemaError(
                 f"the function of bsp returned a table and no schema was declared: pass bsp(..., schema={{{declared}}}), or return None"
             )
-        return conform(df, self.schema, self.name).lazy()
+        return conform(df, self.schema, self.name)
 
     def _typed(self, result: Any) -> Any:
         """A dict of columns with arrays of Python objects (texts) made columns of the declared types: an empty one does not say what it holds."""
