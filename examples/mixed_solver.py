@@ -27,7 +27,7 @@ def conjugate_gradients(
     """
 
     def everywhere(index: np.ndarray, values: np.ndarray) -> np.ndarray:
-        total = np.bincount(index, weights=values, minlength=n)
+        total = np.bincount(index, weights=values, minlength=n).astype(np.float64)  # of no entries it makes integers
         ctx.comm.Allreduce(ctx.MPI.IN_PLACE, total, op=ctx.MPI.SUM)
         return total
 

@@ -475,10 +475,10 @@ class Worker:
         except BaseException as error:
             self._step_failed(action, task, step, trace, error)
         finally:
-            self._communicators.close(step.number, self.number)
             with self._ready:
                 action.running -= 1
                 action.bsp_steps.remove(step)
+            self._communicators.close(step.number, self.number)
             if action.ending:
                 self._let_go(action)
 

@@ -320,3 +320,45 @@ def test_layouts_keep_every_row_and_move_only_what_lies_wrong(blocks, moves):
         assert [b.rank for b in stored] == sorted(b.rank for b in stored)
     unchanged = kept_blocks(layout, (1, 2, 3), {})
     assert unchanged is None
+
+
+def test_shares_larger_than_the_budget_spill_and_come_back(tmp_path):
+    rows = 60_000
+    table = pl.DataFrame({"value": range(rows), "s": ["some text that takes room"] * rows})
+    with InProcessSession(workers=2, progress="off", memory_budget=1_500_000, scratch=str(tmp_path), target_split_bytes=100_000) as session:
+        data = session.from_polars(table).filter(pl.col("value") % 7 > 0).cache()
+        want = table.filter(pl.col("value") % 7 > 0)
+        for _ in range(2):
+            assert data.bsp(lambda ctx, t: t, schema=table.schema).collect().equals(want)
+        assert sum(store.statistics().spills for store in session._cluster.stores) > 0
+        assert data.bsp(where, schema=WHERE).collect()["rows"].sum() == want.height
+
+
+def test_columns_that_only_the_function_reads_are_not_dropped(one_session):
+    wide = one_session.range(20).with_columns(a=pl.col("value") * 2, b=pl.lit("x"))
+    step = wide.bsp(lambda ctx, t: t.select("value", seen=pl.lit(",".join(t.columns))), schema={"value": pl.Int64, "seen": pl.String})
+    assert step.select("value").collect()["value"].to_list() == list(range(20))
+    assert set(step.select("seen").collect()["seen"]) == {"value,a,b"}
+
+
+def test_figures_of_a_run_are_shown(one_session):
+    text = one_session.range(50).bsp(where, schema=WHERE).explain(analyze=True)
+    assert "2 tasks on 2 workers" in text.split("on all 2 workers at once")[1]
+
+
+def test_a_cancelled_step_ends_its_waits_and_the_session_goes_on():
+    def waits(ctx, table):
+        if ctx.rank == 0:
+            ctx.comm.recv(source=1)  # nobody sends
+        ctx.comm.Barrier()
+
+    with InProcessSession(workers=3, progress="off", step_timeout_s=30) as session:
+        future = session.range(9).bsp(waits).submit("count")
+        queued = session.range(9).bsp(where, schema=WHERE).submit("count")
+        time.sleep(0.1)
+        started = time.monotonic()
+        assert future.cancel()
+        with pytest.raises(hf.ActionCancelledError):
+            future.result()
+        assert queued.result() == 3 and time.monotonic() - started < 10
+        assert session.range(9).bsp(where, schema=WHERE).count() == 3

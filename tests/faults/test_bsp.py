@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.faults.harness import launch
@@ -27,7 +29,8 @@ def test_a_failing_function_ends_the_job_with_its_error_within_5_s(tmp_path):
     assert ended.status not in (0, -999) and not ended.left, ended
     assert "user MPI code has failed on rank 2" in ended.stderr and "ValueError: of one rank" in ended.stderr
     assert "TaskError: ValueError: of one rank" in ended.stderr and "operator bsp" in ended.stderr
-    assert ended.seconds < 12
+    began = float(ended.stdout.split("begins ")[1].split()[0])
+    assert time.time() - began < 10  # 2 s of grace for the driver, and what a busy machine takes
 
 
 def test_a_job_that_goes_on_after_the_error_ends_all_the_same(tmp_path):
