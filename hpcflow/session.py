@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -67,7 +68,7 @@ class Session:
         policy: compiler passes: "default", "none" or a `hpcflow.compiler.policy.Policy`.
         master: "dedicated" (rank 0 only coordinates) or "shared" (rank 0 hosts a worker too).
         comm: an mpi4py communicator to run on instead of the world.
-        launch: how to start ranks of its own.
+        launch: start ranks of its own: "mpirun", "srun", "mpi" (what fits here) or a mapping, see docs/sessions.md; `workers` says how many.
         event_log: path of a JSONL file.
         config: path of a TOML file with a table [hpcflow].
         options: engine tunables, see `hpcflow.config.SessionConfig`.
@@ -104,8 +105,6 @@ class Session:
 
     def _open(self, options: dict[str, Any]) -> None:
         self.config: SessionConfig = load_config(options)
-        if self.config.launch is not None:
-            raise ConfigError("Session(launch=...) is not there yet; start the program with mpirun, srun or `hpcflow run`")
         self._policy = resolve(self.config.policy)
         resolve_placement(self.config.placement)  # a wrong name is told before anything starts
         self.events = EventLog(self.config.event_log, job=f"{os.getpid():x}-{time.time_ns():x}")
@@ -115,22 +114,30 @@ class Session:
         self._threads = ActionThreads()
         self._fillings = Fillings()
         self._plans_only = PlansOnly() if os.environ.get("HPCFLOW_EXPLAIN_ONLY") else None
+        self._restart = threading.RLock()
         self._cluster: Cluster[Any] | None = self._start()
-        master_ = self._master
         self._stop_progress = watch_progress(self.events, self.config.progress)
-        self.events.emit(
-            records.SessionStarted(
-                workers=self.workers,
-                ranks=master_.ranks,
-                hosts=tuple(master_.hellos[r].host for r in sorted(master_.hellos)),
-                memory_budget_bytes=self.config.memory_budget or 0,
-                versions=master_.hellos[min(master_.hellos)].versions,
-            )
-        )
+        self._say_started()
         atexit.register(self._close_at_exit)  # a program that ends without closing; the cluster's own exit handlers run after it
         self._warn_of_oversubscription()
 
+    def _say_started(self) -> None:
+        master = self._master
+        self.events.emit(
+            records.SessionStarted(
+                workers=self.workers,
+                ranks=master.ranks,
+                hosts=tuple(master.hellos[r].host for r in sorted(master.hellos)),
+                memory_budget_bytes=self.config.memory_budget or 0,
+                versions=master.hellos[min(master.hellos)].versions,
+            )
+        )
+
     def _start(self) -> Cluster[Any]:
+        if self.config.launch is not None:
+            from hpcflow.own_ranks import start_own_ranks
+
+            return start_own_ranks(self.config, self.events)
         hint = detect(os.environ)
         if self.config.comm is not None or hint.launched or hint.slurm_step_tasks not in (None, 1):
             cluster = start_mpi(self.config, self.events)
@@ -346,7 +353,14 @@ class Session:
         if self._cluster is None:
             raise ConfigError("this session is closed; open another with hf.Session()")
         master: MasterFace = self._cluster.master
-        return master
+        if master.lost is None or self.config.launch is None:
+            return master
+        with self._restart:
+            if self._cluster.master is master:
+                self._cluster.close()
+                self._cluster = self._start()
+                self._say_started()
+            return self._master
 
     @property
     def is_open(self) -> bool:

@@ -69,4 +69,4 @@ def _roles(ranks: int, distributed: bool) -> str:
         return f"{ranks} worker{'s' if ranks > 1 else ''}"
     if ranks == 1:
         return "1 rank, master and worker in one"
-    return f"1 master + {ranks - 1} worker{'s' if ranks > 2 else ''}"
+    return f"{ranks} ranks: 1 master + {ranks - 1} worker{'s' if ranks > 2 else ''}, or {ranks} workers with master='shared'"

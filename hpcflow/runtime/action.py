@@ -11,12 +11,13 @@ import hashlib
 import queue
 import threading
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from hpcflow.errors import ActionCancelledError, StepTimeoutError, WorkerLostError
 from hpcflow.events import records
 from hpcflow.ir.properties import Persistence
-from hpcflow.ir.shared_values import noting
+from hpcflow.ir.shared_values import Shareable, noting
 from hpcflow.plan.physical import BlocksLeaf, ExchangeOutput, PhysicalPlan, ShareLeaf, Stage, StoreOutput
 from hpcflow.plan.reuse import Bindings
 from hpcflow.runtime import messages as m
@@ -94,13 +95,20 @@ class ActionRun(ActionState):
         finally:
             self.master.ended(self)
 
-    def _run(self) -> ActionResult:
-        started = time.monotonic()
+    def _packed(self) -> tuple[bytes | None, Iterable[Shareable]]:
+        """The plan as bytes, None where the workers keep it, and the broadcast values that its functions use."""
+        if self.far_driver is not None:
+            return self.far_driver.blob, self.far_driver.shared
         with noting() as shared:
             blob = None if self.bindings.keeps_plan else dump_plan(self.plan)
+        return blob, shared.values()
+
+    def _run(self) -> ActionResult:
+        started = time.monotonic()
+        blob, shared = self._packed()
         digest = self.master.plans.hash_of(self.plan) if blob is None else hashlib.sha256(blob).hexdigest()
         self.emit(records.ActionStarted(action=self.id, name=self.name, stages=len(self.stages), plan_hash=digest[:16]))
-        self.master.share(shared.values())
+        self.master.share(shared)
         self.mail.to_all(m.LoadPlan(self.id, digest, blob, self.bindings.caches))
         for exchange in self.plan.exchanges.values():
             if exchange.producer < 0:

@@ -63,12 +63,18 @@ def keep_caches(state: ActionState) -> None:
     keep_shares(state)
 
 
+def take_sums(sums: bytes) -> None:
+    """Give what one task has added to the accumulators of this process."""
+    shared_values.merge(cloudpickle.loads(sums))
+
+
 def merge_sums(state: ActionState) -> None:
     """Give what the tasks have added to the driver's accumulators, stage by stage and in task order."""
+    take = state.far_driver.take_sums if state.far_driver is not None else take_sums
     for run in state.stages.values():
         for index in sorted(run.results):
             if run.results[index].sums:
-                shared_values.merge(cloudpickle.loads(run.results[index].sums))
+                take(run.results[index].sums)
 
 
 def end_early(state: ActionState) -> None:

@@ -9,7 +9,7 @@ import math
 import queue
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ from hpcflow.errors import HpcflowError
 from hpcflow.events import records
 from hpcflow.ir.operators.from_memory import FromMemory
 from hpcflow.ir.operators.source import Source, Split, SplitHint
+from hpcflow.ir.properties import VertexProperties
+from hpcflow.ir.shared_values import Shareable
 from hpcflow.ir.task_needs import TaskNeeds
 from hpcflow.plan.physical import BlocksLeaf, ExchangeOutput, ExchangePlan, PhysicalPlan, ShareLeaf, Stage, TaskSpec
 from hpcflow.plan.reuse import Bindings
@@ -81,6 +83,20 @@ class ExchangeRun:
         return {p: size for done in self.done.values() for p, size in done.sizes.items()}
 
 
+@dataclass(frozen=True)
+class FarDriver:
+    """What comes with an action whose driver is not in this process."""
+
+    blob: bytes | None
+    """The plan as the driver pickled it; None for one that the workers keep."""
+    shared: tuple[Shareable, ...]
+    """Broadcast values that its functions use."""
+    take_sums: Callable[[bytes], None]
+    """Gets what each task has added to accumulators, in order."""
+    splits: Mapping[int, tuple[Split, ...]]
+    """Source vertex -> its splits, where only the driver can make them (it has read the footers)."""
+
+
 class ActionState:
     """Books of one plan that is being run on the workers of `master`."""
 
@@ -108,6 +124,7 @@ class ActionState:
         """Edges of small tables of the driver, whose rows travel with the tasks."""
         self.end_posted = False
         """The workers have been told to let go."""
+        self.far_driver: FarDriver | None = None
         self.caches = {key: master.caches[key] for key in caches_read(plan, bindings)}
         """Cached datasets that the plan reads: their blocks, which stay as long as the action."""
         self.end_by = math.inf
@@ -168,11 +185,9 @@ class ActionState:
             assert isinstance(operator, Source)
             if not isinstance(operator, FromMemory):
                 self.mail.send()  # reading many footers takes time: the workers need not wait for it
-            slots = self.plan.dag.vertices[vertex].properties.parallelism or len(self.master.worker_ranks)
-            size = operator.statistics().size_bytes or 0
-            rounds = max(1, -(-size // (slots * self.master.config.target_split_bytes)))
-            # Whole rounds of tasks over the slots: one task too many would keep one worker busy while the others wait.
-            self._splits[vertex] = operator.splits(SplitHint(slots * rounds, self.master.config.target_split_bytes))
+            known = self.far_driver.splits.get(vertex) if self.far_driver is not None else None
+            workers, target_bytes = len(self.master.worker_ranks), self.master.config.target_split_bytes
+            self._splits[vertex] = known or make_splits(operator, self.plan.dag.vertices[vertex].properties, workers, target_bytes)
         return self._splits[vertex]
 
     def blocks_of(self, leaf: BlocksLeaf) -> tuple[StoredBlock, ...]:
@@ -194,6 +209,13 @@ class ActionState:
     def emit(self, event: records.Event) -> None:
         """Into the job's event log."""
         self.master.events.emit(event)
+
+
+def make_splits(source: Source, properties: VertexProperties, workers: int, target_bytes: int) -> tuple[Split, ...]:
+    """Splits for whole rounds of tasks over the workers: one task too many would keep one of them busy while the others wait."""
+    slots = properties.parallelism or workers
+    rounds = max(1, -(-(source.statistics().size_bytes or 0) // (slots * target_bytes)))
+    return source.splits(SplitHint(slots * rounds, target_bytes))
 
 
 def caches_read(plan: PhysicalPlan, bindings: Bindings) -> set[str]:

@@ -27,7 +27,7 @@ from hpcflow.plan.physical import PhysicalPlan
 from hpcflow.plan.reuse import Bindings
 from hpcflow.runtime.action import ActionRun
 from hpcflow.runtime.action_result import ActionResult
-from hpcflow.runtime.action_state import caches_read
+from hpcflow.runtime.action_state import FarDriver, caches_read
 from hpcflow.runtime.binding import shares_of_cpus
 from hpcflow.runtime.messages import (
     TO_MASTER,
@@ -132,7 +132,9 @@ class Master:
         """
         return self.prepare(plan, name, bindings).run()
 
-    def prepare(self, plan: PhysicalPlan, name: str, bindings: Bindings | None = None, id: int | None = None) -> ActionRun:
+    def prepare(
+        self, plan: PhysicalPlan, name: str, bindings: Bindings | None = None, id: int | None = None, far_driver: FarDriver | None = None
+    ) -> ActionRun:
         """An action that will run `plan`; it has to be run. The cached datasets that the plan reads are kept for it, whoever unpersists them."""
         if self.lost is not None:
             raise WorkerLostError(f"this session has lost a worker and cannot run more actions: {self.lost}")
@@ -141,6 +143,7 @@ class Master:
             if gone := caches_read(plan, bindings) - self.caches.keys():
                 raise CacheGoneError(f"{len(gone)} cached datasets that the plan reads were unpersisted meanwhile; compile it again")
             action = ActionRun(self, next(_actions) if id is None else id, plan, name, bindings)
+            action.far_driver = far_driver
             self._running[action.id] = action
             self.engine.set_active(True)
         return action

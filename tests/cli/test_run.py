@@ -24,7 +24,7 @@ def job(tmp_path: Path) -> Path:
 def test_ranks_get_roles_arguments_and_threads(job: Path) -> None:
     answer = hpcflow("run", "job.py", "-n", "3", "say", "--", "--flag", "a b", cwd=job)
     assert answer.returncode == 0, answer.stderr
-    assert "hpcflow: 1 master + 2 workers" in answer.stderr
+    assert "hpcflow: 3 ranks: 1 master + 2 workers" in answer.stderr
     assert "arguments ['say', '--flag', 'a b']" in answer.stdout
     assert answer.stdout.count("rank ") == 3
     assert "Exit codes" not in answer.stdout

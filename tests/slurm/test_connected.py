@@ -51,7 +51,7 @@ def test_hpcflow_run_takes_the_tasks_of_the_allocation(run, words):
     nodes = "-N2" if MPICH else "-N1"  # Open MPI's mpirun starts its daemons by srun, and two nodes of one host confuse them
     ended = run("salloc", nodes, "-n3", "--overcommit", sys.executable, "-m", "hpcflow", "run", "PROGRAM", *words)
     assert (ended.returncode, f"2 {ANSWER}" in ended.stdout) == (0, True), ended
-    assert "hpcflow: 1 master + 2 workers" in ended.stderr
+    assert "hpcflow: 3 ranks: 1 master + 2 workers" in ended.stderr
 
 
 def test_a_step_whose_tasks_do_not_see_each_other_is_refused(run):

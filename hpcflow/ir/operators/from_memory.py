@@ -15,7 +15,14 @@ from typing import Any, ClassVar, Self
 import polars as pl
 
 from hpcflow.errors import SourceError
+from hpcflow.ir.operators.base import fingerprint_of
 from hpcflow.ir.operators.source import Source, SourceStatistics, Split, SplitHint, even_ranges, narrow
+
+
+class Held:
+    """Lives as long as some operator holds rows of one table: by it a far master knows which rows it has got already, and when to forget them."""
+
+    __slots__ = ("__weakref__",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +33,8 @@ class FromMemory(Source):
 
     frame: pl.DataFrame | None = field(repr=False)
     """The rows; None on the workers, which get theirs with their splits."""
+    held: Held = field(default_factory=Held, repr=False)
+    """One for a table and all its selections of columns."""
 
     @classmethod
     def of(cls, data: Any, schema: Any = None) -> Self:
@@ -60,13 +69,16 @@ class FromMemory(Source):
         rows = "" if self.frame is None else f", {self.frame.height:,} rows"
         return f"table of the driver, {len(self.schema)} columns{rows}"
 
+    def fingerprint(self) -> object:
+        return (type(self), *(fingerprint_of(value) for value in (self.schema, self.frame)))
+
     def _held(self) -> pl.DataFrame:
         if self.frame is None:
             raise SourceError("a driver-held table was asked for its rows on a worker; only rank 0 has them")
         return self.frame
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"schema": self.schema, "frame": None}
+        return {"schema": self.schema, "frame": None, "held": Held()}
 
 
 def to_frame(data: Any, schema: Any = None) -> pl.DataFrame:

@@ -1,0 +1,1 @@
+"""The driver outside of the MPI world: ranks that a session has started itself, served over one connection to rank 0."""
