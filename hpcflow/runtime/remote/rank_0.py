@@ -9,6 +9,7 @@ ranks end within seconds.
 from __future__ import annotations
 
 import dataclasses
+import os
 import pickle
 import queue
 import socket
@@ -29,6 +30,7 @@ from hpcflow.events.records import Event
 from hpcflow.ir.operators.from_memory import FromMemory
 from hpcflow.plan.physical import PhysicalPlan
 from hpcflow.plan.reuse import Bindings
+from hpcflow.resources import process_namespace
 from hpcflow.runtime import endings
 from hpcflow.runtime.action import ActionRun
 from hpcflow.runtime.action_result import ActionResult
@@ -125,7 +127,7 @@ class Rank0:
             self._outbox.put(r.NotOpened(pack(error), first_line(error)))
             return
         master = self._master
-        opened = r.Opened(master.ranks, master.worker_ranks, master.hellos, socket.gethostname(), _own_pid(), endings.process_namespace())
+        opened = r.Opened(master.ranks, master.worker_ranks, master.hellos, socket.gethostname(), os.getpid(), process_namespace())
         self._outbox.put(opened)
 
     def _settle(self, patience_s: float) -> None:
@@ -232,12 +234,6 @@ class Rank0:
         if self._cluster is not None and self._master.lost is None:
             self._master.settle(GONE_PATIENCE_S)
         end_process(EXIT_FAILURE)
-
-
-def _own_pid() -> int:
-    import os
-
-    return os.getpid()
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 from hpcflow.config import SessionConfig
 from hpcflow.errors import LaunchError
 from hpcflow.events.log import EventLog
-from hpcflow.runtime import endings
+from hpcflow.resources import process_namespace
 from hpcflow.runtime.cluster import Cluster
 from hpcflow.runtime.remote import messages as r
 from hpcflow.runtime.remote.channel import Channel, Doorkeeper
@@ -148,7 +148,7 @@ def start_ranks(
             raise
     finally:
         door.close()
-    here = (socket.gethostname(), endings.process_namespace())
+    here = (socket.gethostname(), process_namespace())
     near = [h.pid for h in opened.hellos.values() if (h.host, h.namespace) == here]
     launch.remember([*near, *([opened.pid] if (opened.host, opened.namespace) == here else [])])
 
