@@ -49,9 +49,10 @@ def require_allowed(path: str, extra: Iterable[str] = ()) -> None:
     for entry in {*_allowed, *(_spelled(target) for target in extra), *(_spelled(target) for target in settings().allow)}:
         if entry == path or (":" not in entry and (module == entry or module.startswith(entry + "."))):
             return
+    wanted = path if module.partition(".")[0] in sys.stdlib_module_names else module  # of Python's own modules never all
     raise ConfigError(
         f"the target {path} is not allowed: a file cannot name what it runs unless you allow it. "
-        f'In code: launch.allow("{module}"); in your settings (~/.config/hpcflow/launch.toml): allow = ["{module}"]'
+        f'In code: launch.allow("{wanted}"); in your settings (~/.config/hpcflow/launch.toml): allow = ["{wanted}"]'
     )
 
 

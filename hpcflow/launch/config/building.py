@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import typing
 from collections.abc import Iterator
 from typing import Any, TypeVar, overload
 
@@ -163,7 +164,7 @@ def _called(config: Any, path: str, done: dict[int, Any]) -> Any:
             arguments[name] = value
             continue
         arguments[name] = _built(value, inner, done)
-        if holds_buildable(value):
+        if holds_buildable(value) and not _wants_config(annotation):
             try:
                 checked(config, name, arguments[name], annotation)
             except ConfigError as error:
@@ -177,6 +178,12 @@ def _called(config: Any, path: str, done: dict[int, Any]) -> Any:
     except Exception as error:
         error.add_note(f"while building {path or 'the Config'} ({spelled_target(config)})")
         raise
+
+
+def _wants_config(annotation: Any) -> bool:
+    """Annotated Config[Model]: the Config was wanted while it was configured; built, it is a Model."""
+    kinds = [typing.get_origin(member) or member for member in members(annotation)]
+    return any(isinstance(kind, type) and issubclass(kind, Buildable) for kind in kinds)
 
 
 def _as_call(arguments: dict[str, Any], parameters: Any) -> tuple[list[Any], dict[str, Any]]:

@@ -17,6 +17,7 @@ import decimal
 import enum
 import fractions
 import functools
+import inspect
 import ipaddress
 import pathlib
 import re
@@ -26,7 +27,7 @@ import uuid
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from hpcflow.errors import ConfigError
+from hpcflow.errors import ConfigError, near_names
 from hpcflow.launch.config.secret import Secret
 from hpcflow.launch.config.stands import UNIONS, bare, is_callable_type, members, returned_by, spelled, stands_for
 from hpcflow.launch.config.target import resolve_hints, signature_of
@@ -40,8 +41,7 @@ _LEAVES: tuple[type, ...] = (
 _CONTAINERS: dict[Any, Any] = {
     kind: kind
     for kind in (
-        list, tuple, dict, set, frozenset, collections.deque, collections.abc.Sequence, collections.abc.Mapping, collections.OrderedDict,
-        collections.defaultdict,
+        list, tuple, dict, set, frozenset, collections.deque, collections.abc.Sequence, collections.abc.Mapping,
     )
 } | {
     collections.abc.MutableSequence: list, collections.abc.MutableMapping: dict, collections.abc.Set: collections.abc.Set,
@@ -126,11 +126,15 @@ def _inner(annotation: Any) -> Any:
         return _by(callable, annotation)
     if origin is typing.Literal:
         return _by(lambda value: any(type(value) is type(choice) and value == choice for choice in arguments), annotation)
-    if origin is type or typing.is_typeddict(annotation):
+    if origin is type:
         return annotation
+    if typing.is_typeddict(annotation):
+        return _typed_dict(annotation)
     kind = origin or annotation
     if kind in _BY_MEMBERS:
         return _by(lambda value: isinstance(value, kind), annotation)
+    if kind in (collections.defaultdict, collections.OrderedDict, collections.Counter):
+        return _special_dict(kind, arguments)
     if kind in _CONTAINERS:
         kind = _CONTAINERS[kind]
         parts = tuple(argument if argument is Ellipsis else _prepared(argument) for argument in arguments)
@@ -142,7 +146,8 @@ def _inner(annotation: Any) -> Any:
     if kind in _LEAVES or issubclass(kind, enum.Enum | pathlib.PurePath):
         return annotation
     if getattr(kind, "_is_protocol", False) and not getattr(kind, "_is_runtime_protocol", False):
-        return Any
+        names = _protocol_names(kind)
+        return _by(lambda value: all(hasattr(value, name) for name in names), annotation)
     return _by(lambda value: isinstance(value, kind), annotation, instances=True)
 
 
@@ -158,6 +163,55 @@ def _by(test: Callable[[Any], bool], annotation: Any, instances: bool = False) -
         return value
 
     return Annotated[Any, pydantic.PlainValidator(check)]
+
+
+def _typed_dict(annotation: Any) -> Any:
+    """By hand: pydantic refuses typing's own before Python 3.12."""
+    hints = typing.get_type_hints(annotation, include_extras=True)
+    optional = {name for name in hints if typing.get_origin(hints[name]) is typing.NotRequired or name in annotation.__optional_keys__}
+
+    def check(value: Any) -> Any:
+        if type(value) is not dict:
+            raise ValueError(f"expected {spelled(annotation)}, got {shown(value)}")
+        for name in value:
+            if name not in hints:
+                raise ValueError(f"{spelled(annotation)} has no key {name!r}{near_names(str(name), hints)}")
+        for name in hints:
+            if name not in value and name not in optional:
+                raise ValueError(f"{spelled(annotation)} needs the key {name!r}")
+        try:
+            return {name: check_value(part, bare(hints[name]), f"[{name!r}]") for name, part in value.items()}
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
+    return _plain(check)
+
+
+def _special_dict(kind: Any, arguments: tuple[Any, ...]) -> Any:
+    """defaultdict and the like: checked as a dict is, and kept as it is."""
+    parts = (arguments[0], int) if kind is collections.Counter and arguments else arguments
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, kind):
+            raise ValueError(f"expected {spelled(kind)}, got {shown(value)}")
+        try:
+            check_value(dict(value), types.GenericAlias(dict, parts) if parts else dict, spelled(kind))
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+    return _plain(check)
+
+
+def _plain(check: Callable[[Any], Any]) -> Any:
+    pydantic = require("pydantic", "a Config")
+    return Annotated[Any, pydantic.PlainValidator(check)]
+
+
+def _protocol_names(kind: type) -> list[str]:
+    """The public attributes that a protocol asks for."""
+    bases = [base for base in kind.__mro__ if getattr(base, "_is_protocol", False)]
+    return [name for base in bases for name in {**vars(base), **inspect.get_annotations(base)} if not name.startswith("_")]
 
 
 def problems_inside(value: Any) -> list[str]:

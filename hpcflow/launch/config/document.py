@@ -17,6 +17,7 @@ is written as pairs, so that no text in a file can pass for another thing.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import enum
 import hashlib
@@ -225,7 +226,7 @@ def _untagged(value: Any) -> Any:
     """The value as a person would write it in a file; UNSET where that would not be plain data."""
     if isinstance(value, enum.Enum):
         return value.value if type(value.value) in (str, int) else UNSET
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | collections.deque):
         parts = [_untagged(part) for part in value]
         return UNSET if any(part is UNSET for part in parts) else parts
     if isinstance(value, set | frozenset):
@@ -245,7 +246,7 @@ def identical(one: Any, other: Any) -> bool:
     """Equal and of the same types, all the way down; NaN is itself and -0.0 is not 0.0."""
     if type(one) is not type(other):
         return False
-    if isinstance(one, list | tuple):
+    if isinstance(one, list | tuple | collections.deque):
         return len(one) == len(other) and all(identical(a, b) for a, b in zip(one, other, strict=True))
     if isinstance(one, dict):
         return list(one) == list(other) and all(identical(one[key], other[key]) for key in one)

@@ -17,8 +17,8 @@ from typing import Any
 from hpcflow.errors import ConfigError
 from hpcflow.launch.config import factories
 from hpcflow.launch.config.buildable import Buildable, Config, annotation_of, make, set_argument
-from hpcflow.launch.config.check import check_value
-from hpcflow.launch.config.convert import fits, is_mapping_type, is_sequence_type, item_annotations, leaf_from_text, sequence_of
+from hpcflow.launch.config.check import check_value, why_unchecked
+from hpcflow.launch.config.convert import is_mapping_type, is_sequence_type, item_annotations, leaf_from_text, sequence_of
 from hpcflow.launch.config.grammar import Bare, Call, FileRef, Items, Pairs, Quoted, Value
 from hpcflow.launch.config.stands import is_callable_type, members, spelled
 from hpcflow.launch.config.target import UNSET
@@ -45,11 +45,13 @@ def from_text(node: Value, annotation: Any, where: str) -> Any:
             continue
         try:
             value = _one(node, part, where)
+            if value is UNSET:
+                continue
+            if not isinstance(value, Buildable) and not why_unchecked(part):
+                check_value(value, part, where)
+            return value
         except ConfigError as error:
             problem = problem or str(error)
-            continue
-        if value is not UNSET and (isinstance(value, Buildable) or fits(value, part)):
-            return value
     if str in parts:
         return node.raw
     if problem:

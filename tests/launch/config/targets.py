@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import enum
 import os  # noqa: F401 (a file must not reach os.system through this module)
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NewType, NotRequired, Protocol, TypedDict
 
 import annotated_types
 import pydantic
 
-from hpcflow.launch import Secret
+from hpcflow.launch import Config, Secret
 
 if TYPE_CHECKING:
     from nowhere import Unknown
@@ -114,6 +115,32 @@ def connect(user: str, token: str, reference: Secret | None = None) -> tuple[str
 
 def anywords(first: int = 1, **options: int) -> dict[str, int]:
     return {"first": first, **options}
+
+
+class Options(TypedDict):
+    depth: int
+    label: NotRequired[str]
+
+
+class Runs(Protocol):
+    def method(self) -> int: ...
+
+
+UserId = NewType("UserId", int)
+
+
+def kinds(
+    options: Options | None = None,
+    runs: Runs | None = None,
+    user: UserId = UserId(1),
+    counts: collections.defaultdict[str, int] | None = None,
+    queue: collections.deque[int] | None = None,
+    words: Sequence[str] = (),
+    items: Iterable[int] = (),
+    wanted: Config[Plain] | None = None,
+    cells: list[Annotated[int, annotated_types.Ge(0)]] | None = None,
+) -> dict[str, Any]:
+    return dict(locals())
 
 
 def positional(a: int, b: int = 2, /, c: int = 3, *rest: int, d: int = 4) -> tuple[int, ...]:
