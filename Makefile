@@ -62,6 +62,8 @@ test-big: $(MPICH)/.stamp $(OPENMPI)/.stamp  ## more than 2 GiB through one exch
 bench: $(MPICH)/.stamp  ## kernels, exchange, compiler and session on this machine
 	$(BIN)/python -m pytest -q benchmarks/kernels --benchmark-only
 	$(BIN)/mpirun -n 2 $(BIN)/python benchmarks/exchange/repartition.py --megabytes 512
+	$(BIN)/mpirun -n 2 $(BIN)/python benchmarks/bsp/table_allgather.py
+	$(BIN)/mpirun -n 2 $(BIN)/python benchmarks/bsp/array_allreduce.py
 	$(BIN)/python -m benchmarks.compile.hundred_operators
 	$(BIN)/python -m benchmarks.session
 
