@@ -81,7 +81,8 @@ def _print(runs: list[Run], options: argparse.Namespace) -> None:
     for name in names:
         if times[name]:
             ratio = "" if base is None else f"   {median(times[name]) / base:6.2f} x hpcflow's time"
-            print(f"{name:18} {median(times[name]):8.3f} s   (least {min(times[name]):.3f} s){ratio}")
+            cpu_s = median(run.cpu_s for run in runs if run.system == name and run.round > 0 and not run.error)
+            print(f"{name:18} {median(times[name]):8.3f} s   (least {min(times[name]):.3f} s)   {cpu_s:7.2f} s of CPU{ratio}")
     if base is not None and times.get("by_hand"):
         print(f"hpcflow (bsp) takes {base / median(times['by_hand']):.3f} of the time of the program by hand; aim: at most 1.1")
 

@@ -13,6 +13,7 @@ from hpcflow.errors import StepTimeoutError
 from hpcflow.plan.physical import ExchangeOutput, ShareLeaf, Stage
 from hpcflow.runtime import messages as m
 from hpcflow.runtime.action_state import ActionState, StageRun
+from hpcflow.runtime.placement.dynamic import Dynamic
 from hpcflow.runtime.shares import Layout, kept_blocks, lay_out, share_tasks
 from hpcflow.runtime.states import StageState
 from hpcflow.runtime.task_making import PlannedTask, StoredBlock, make_tasks
@@ -30,7 +31,7 @@ def plan_tasks(state: ActionState, run: StageRun) -> list[PlannedTask]:
     if dealt is not None and _layout(state, dealt).bounds is None:
         return []
     tasks = make_tasks(state.plan, stage, state.known(stage))
-    if stage.in_runs:
+    if stage.in_runs and type(state.strategy(run)) is Dynamic:  # a user's strategy places them otherwise, and rows are dealt out afterwards
         allowed = state.allowed_ranks(run)
         return [replace(task, rank=allowed[i * len(allowed) // len(tasks)] if task.rank is None else task.rank) for i, task in enumerate(tasks)]
     return tasks
