@@ -1,0 +1,1 @@
+"""What the launch layer costs before anything runs."""
