@@ -28,6 +28,7 @@ from hpcflow.ir.properties import EdgeProperties, Pattern, SortKey
 
 if TYPE_CHECKING:
     from hpcflow.api.dataset import Dataset
+    from hpcflow.session import Session
 
 _numbers = itertools.count()
 _GATHER = EdgeProperties(pattern=Pattern.GATHER)
@@ -205,7 +206,16 @@ def with_property(dataset: Dataset, input: int, properties: Mapping[str, Any]) -
             require_extra("numba", "with_property(columns=...)")
         inputs = (*inputs[:input], changed, *inputs[input + 1 :])
     chosen = vertex.properties.with_user_choice(**on_vertex) if on_vertex else vertex.properties
+    if isinstance(chosen.placement, tuple) and "placement" in on_vertex:
+        _check_placement(chosen.placement, dataset._session)
     return type(dataset)(dataset._session, Vertex(vertex.operator, vertex.schema, chosen), inputs)
+
+
+def _check_placement(placement: tuple[int, ...], session: Session) -> None:
+    """ConfigError when none of these workers is there; a session that only shows plans may have fewer than the program will run on."""
+    workers = getattr(session, "workers", None)  # none where a program is only looked at
+    if workers is not None and not session._plans_only and not any(0 <= number < workers for number in placement):
+        raise ConfigError(f"placement={placement}: no such worker; this session has {workers}, numbered from 0")
 
 
 def caches_to_fill(sinks: Sequence[Dataset], cached: Container[str]) -> set[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
@@ -80,6 +81,15 @@ class Dataset:
     def __repr__(self) -> str:
         columns = ", ".join(f"{name}: {dtype}" for name, dtype in self.schema.items())
         return f"<hpcflow.Dataset {self._vertex.operator.name} [{columns}]; call .collect() for its rows or .explain() for its plan>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the schema; nothing runs."""
+        rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(str(dtype))}</td></tr>" for name, dtype in self.schema.items())
+        operator = escape(self._vertex.operator.name)
+        return (
+            f"<div><p>hpcflow.Dataset <b>{operator}</b>, lazy: <code>.collect()</code> gives its rows, <code>.explain()</code> its plan</p>"
+            f"<table><thead><tr><th>column</th><th>data type</th></tr></thead><tbody>{rows}</tbody></table></div>"
+        )
 
     def __bool__(self) -> bool:
         raise TypeError("a Dataset is lazy and has no truth value; collect it first")

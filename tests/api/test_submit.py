@@ -271,3 +271,16 @@ def test_batches_fetch_every_kept_block_once(session, rows):
     assert pl.concat(batches).equals(table)
     assert sum(fetched[1:]) == 300 and len(fetched) <= 11
     assert_nothing_is_held(session)
+
+
+def test_a_placement_that_no_worker_has_is_refused_at_its_line(session):
+    data = session.range(9)
+    with pytest.raises(hf.ConfigError, match=rf"no such worker; this session has {session.workers}"):
+        data.with_property(placement=(99,))
+    assert data.with_property(placement=(0, 99)).count() == 9
+
+
+def test_a_notebook_shows_the_schema_and_runs_nothing(session):
+    data = session.range(3).with_columns(pl.lit("a").alias("<b>")).map_batches(fails, schema={"<b>": pl.String, "x": pl.List(pl.Int64)})
+    html = data._repr_html_()
+    assert "map_batches" in html and "&lt;b&gt;" in html and "<b>map" in html and "List(Int64)" in html

@@ -235,3 +235,52 @@ def test_ranks_on_named_hosts_come_over_tcp(tmp_path):
         tmp_path,
     )
     assert ended.status == 0 and "done" in ended.stdout and not ended.left, ended
+
+
+def test_a_terminal_session_starts_ranks_and_ctrl_c_returns_to_the_prompt(tmp_path):
+    """`python -i` on a pseudo-terminal: each statement is one of a user's; code above the session runs once."""
+    import pty
+    import select
+    import subprocess
+    import sys
+    import time
+
+    terminal, inner = pty.openpty()
+    env = {**os.environ, "HPCFLOW_PROGRESS": "plain", "TERM": "dumb", "PYTHONPATH": os.getcwd(), "PYTHONSTARTUP": ""}
+    process = subprocess.Popen([sys.executable, "-i", "-q"], stdin=inner, stdout=inner, stderr=inner, env=env, cwd=tmp_path, start_new_session=True)
+    os.close(inner)
+    seen = ""
+
+    def until(words: str, limit_s: float = 60.0) -> None:
+        nonlocal seen
+        deadline = time.monotonic() + limit_s
+        while words not in seen:
+            assert time.monotonic() < deadline, seen
+            if select.select([terminal], [], [], 0.2)[0]:
+                seen += os.read(terminal, 4096).decode(errors="replace")
+
+    def say(line: str) -> None:
+        os.write(terminal, (line + "\n").encode())
+
+    try:
+        say("import time, hpcflow as hf; print('above', 'once')")
+        until("above once")
+        say(f"s = {SESSION}")
+        say("data = s.range(100); data")
+        until("<hpcflow.Dataset range [value: Int64]")
+        say("double = lambda df: df * 2")
+        say("print('sum', data.map_batches(double, schema=data.schema).collect()['value'].sum())")
+        until("sum 9900")
+        say("slow = lambda df: time.sleep(1.5) or df")
+        say("data.with_property(parallelism=20).map_batches(slow, schema=data.schema).count()")
+        time.sleep(1.5)
+        os.kill(process.pid, signal.SIGINT)
+        until("KeyboardInterrupt")
+        say("print('rows', data.count())")
+        until("rows 100")
+        assert seen.count("above once") == 1
+        say("exit()")
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        os.close(terminal)
