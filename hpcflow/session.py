@@ -297,6 +297,11 @@ class Session:
 
     # -- actions ------------------------------------------------------------------------------------------------------------------------------------
 
+    def _check_placement(self, placement: Any) -> None:
+        """ConfigError for a name that is no strategy's."""
+        if placement is not None and not isinstance(placement, tuple):
+            resolve_placement(placement)
+
     def _act(self, action: Action, future: Future[Any] | None = None) -> Any:
         """What the action comes to, once it has run."""
         return action.finish(self._execute(action.sinks, action.name, future)) if action.sinks else None

@@ -87,7 +87,7 @@ class Graph:
             raise ConfigError(f"source {name!r}: say what columns its function gives: schema={{'column': pl.Int64, ...}}")
         count = self.parallelism if parallelism is None else _count(parallelism, f"source {name!r}")
         operator = Generate.of(name, rows, schema, count)
-        return self._add(name, count, Dataset(self.session, _vertex(operator, operator.schema, properties)))
+        return self._add(name, count, Dataset(self.session, _vertex(self.session, operator, operator.schema, properties)))
 
     def compute(
         self,
@@ -243,7 +243,7 @@ class Graph:
             tuple(one.hidden for one in lowered if one.hidden is not None),
             not deciding,
         )
-        return Dataset(self.session, _vertex(complete, complete.schema, properties), tuple(inputs))
+        return Dataset(self.session, _vertex(self.session, complete, complete.schema, properties), tuple(inputs))
 
     def _shared_out(self, name: str, dataset: Dataset, parallelism: int | None, properties: Mapping[str, Any]) -> Dataset:
         """A dataset as a vertex: as it is, or in as many equal, contiguous shares as there are tasks."""
@@ -251,14 +251,14 @@ class Graph:
             raise ConfigError(f"source {name!r}: the dataset belongs to another session")
         operator = TaskFunction(name, None, dataset.schema, parallelism)
         if parallelism is None:
-            return Dataset(self.session, _vertex(operator, dataset.schema, properties), (Input(dataset, EdgeProperties()),))
+            return Dataset(self.session, _vertex(self.session, operator, dataset.schema, properties), (Input(dataset, EdgeProperties()),))
         count = _count(parallelism, f"source {name!r}")
         column = building.fresh_name("share")
         marked = dataset._then(WithShare(column, count))
         edge = EdgeProperties(pattern=Pattern.USER_SHUFFLE, function=Column(column))
         whole = TaskFunction(name, None, dataset.schema, count, hidden=(column,))
         chosen = edge.with_user_choice(pattern=Pattern.USER_SHUFFLE, partition_count=count)
-        return Dataset(self.session, _vertex(whole, dataset.schema, properties), (Input(marked, chosen),))
+        return Dataset(self.session, _vertex(self.session, whole, dataset.schema, properties), (Input(marked, chosen),))
 
 
 @dataclass(frozen=True)
@@ -271,13 +271,15 @@ class _Effect:
         self.function(*arguments)
 
 
-def _vertex(operator: Any, schema: pl.Schema, properties: Mapping[str, Any]) -> Vertex:
+def _vertex(session: Session, operator: Any, schema: pl.Schema, properties: Mapping[str, Any]) -> Vertex:
     made = Vertex(operator, schema)
     if not properties:
         return made
     if "parallelism" in properties:
         raise ConfigError("parallelism of a vertex of a graph is an argument of its own")
-    return Vertex(operator, schema, made.properties.with_user_choice(**properties), made.id)
+    chosen = made.properties.with_user_choice(**properties)
+    session._check_placement(chosen.placement)
+    return Vertex(operator, schema, chosen, made.id)
 
 
 def _visible(schema: pl.Schema, hidden: str | None) -> pl.Schema:

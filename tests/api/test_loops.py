@@ -11,12 +11,13 @@ import hpcflow as hf
 from hpcflow.errors import ConfigError, NotConvergedError, SchemaError, TaskError
 from hpcflow.events import records
 from hpcflow.testing.session import InProcessSession
+from tests.thorough import thorough
 
 STATE = pl.DataFrame({"k": range(12), "v": [float(n % 5) for n in range(12)]})
 EDGES = pl.DataFrame({"src": [n * 7 % 12 for n in range(60)], "dst": [n * 5 % 12 for n in range(60)]})
 
 
-@pytest.fixture(params=[(1, 1), (2, 2), (3, 1)], ids=str)
+@pytest.fixture(params=[thorough((1, 1), id="(1, 1)"), pytest.param((2, 2), id="(2, 2)"), thorough((3, 1), id="(3, 1)")])
 def session(request):
     workers, threads = request.param
     with InProcessSession(workers=workers, threads=threads, progress="off") as session:

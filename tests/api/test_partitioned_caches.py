@@ -5,13 +5,14 @@ import pytest
 
 from hpcflow.events import records
 from hpcflow.testing.session import InProcessSession
+from tests.thorough import thorough
 
 EDGES = pl.DataFrame({"src": [n * 7 % 40 for n in range(400)], "dst": [n * 11 % 40 for n in range(400)]})
 RANKS = pl.DataFrame({"v": range(40), "rank": [1.0 + n for n in range(40)]})
 WANTED = EDGES.join(RANKS, left_on="src", right_on="v").group_by("dst").agg(pl.col("rank").sum()).sort("dst")
 
 
-@pytest.fixture(params=[(1, 1), (2, 2), (3, 1)], ids=str)
+@pytest.fixture(params=[thorough((1, 1), id="(1, 1)"), pytest.param((2, 2), id="(2, 2)"), thorough((3, 1), id="(3, 1)")])
 def session(request):
     workers, threads = request.param
     with InProcessSession(workers=workers, threads=threads, progress="off", broadcast_threshold_bytes=0, target_partition_bytes=400) as session:

@@ -13,6 +13,7 @@ import pytest
 
 import hpcflow as hf
 from hpcflow.events import records
+from tests.thorough import thorough
 
 SCHEMA = {"value": pl.Int64}
 gates: dict[str, threading.Event] = {}
@@ -50,7 +51,7 @@ def until(condition):
         time.sleep(0.002)
 
 
-@pytest.fixture(params=[1, 2, 3], ids=lambda w: f"W{w}")
+@pytest.fixture(params=[thorough(1), 2, thorough(3)], ids=lambda w: f"W{w}")
 def session(request):
     with hf.Session(workers=request.param, progress="off") as s:
         yield s

@@ -5,8 +5,9 @@ import pytest
 from hpcflow.testing.context_contract import every_call
 from hpcflow.testing.program import run_program
 from hpcflow.testing.session import run_session
+from tests.thorough import thorough
 
-SIZES = [1, 2, 3, pytest.param(7, marks=pytest.mark.thorough)]
+SIZES = [3, *map(thorough, (1, 2, 7))]
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -17,9 +17,10 @@ from hpcflow.errors import CollectiveMismatchError, ConfigError, SchemaError, Un
 from hpcflow.shuffle.partitioners import RoundRobinPartitioner
 from hpcflow.testing.bsp import run_on_threads
 from hpcflow.testing.tables import table_of_every_type
+from tests.thorough import thorough
 
-SIZES = (1, 2, 3)
-WIDE = [*SIZES, pytest.param(7, marks=pytest.mark.thorough)]
+SIZES = [3, *map(thorough, (1, 2))]
+WIDE = [*SIZES, thorough(7)]
 
 
 def run(job, size):
@@ -359,7 +360,6 @@ def cut(rows, size, cuts):
     return df, [df.slice(start, end - start) for start, end in pairwise(points)]
 
 
-@settings(max_examples=25, deadline=None)
 @given(rows=ROWS, descending=st.booleans(), nulls_last=st.booleans(), **SHAPES)
 def test_any_table_sorts_as_polars_does(rows, descending, nulls_last, size, cuts):
     df, given = cut(rows, size, cuts)
@@ -367,7 +367,6 @@ def test_any_table_sorts_as_polars_does(rows, descending, nulls_last, size, cuts
     assert_frame_equal(found, df.sort("k", "v", descending=descending, nulls_last=nulls_last, maintain_order=True))
 
 
-@settings(max_examples=25, deadline=None)
 @given(rows=ROWS, **SHAPES)
 def test_any_table_reduces_as_polars_does(rows, size, cuts):
     df, given = cut(rows, size, cuts)
@@ -376,7 +375,6 @@ def test_any_table_reduces_as_polars_does(rows, size, cuts):
     assert_frame_equal(found.sort("k"), df.group_by("k").agg(aggs).sort("k"))
 
 
-@settings(max_examples=25, deadline=None)
 @given(rows=ROWS, other=ROWS, how=st.sampled_from(["inner", "left", "right", "full", "semi", "anti"]), nulls_equal=st.booleans(), **SHAPES)
 def test_any_tables_join_as_polars_does(rows, other, how, nulls_equal, size, cuts):
     (left, lefts), (right, rights) = cut(rows, size, cuts), cut(other, size, cuts[::-1])

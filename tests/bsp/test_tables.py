@@ -8,8 +8,9 @@ from hpcflow.bsp import table_requests, tables
 from hpcflow.errors import SchemaError, StepTimeoutError, UnsupportedExpressionError
 from hpcflow.testing.bsp import run_on_threads
 from hpcflow.testing.table_contract import BLOCKING, NONBLOCKING, TABLE_CHECKS, share, whole_of
+from tests.thorough import thorough
 
-SIZES = [1, 2, 3, pytest.param(7, marks=pytest.mark.thorough)]
+SIZES = [3, *map(thorough, (1, 2, 7))]
 
 
 @pytest.mark.parametrize("size", SIZES)

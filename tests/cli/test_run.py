@@ -141,7 +141,7 @@ if __name__ == "__main__":
 
 
 @needs_mpirun
-@pytest.mark.parametrize("target", ["distributed.py:Ranks", "distributed.py:ranks", "distributed:plain", "distributed.py"])
+@pytest.mark.parametrize("target", ["distributed.py:Ranks", *map(thorough, ["distributed.py:ranks", "distributed:plain", "distributed.py"])])
 def test_every_rank_of_distributed_mode_is_a_worker_and_runs_the_program(tmp_path: Path, target: str) -> None:
     (tmp_path / "distributed.py").write_text(PROGRAM)
     answer = hpcflow("run", "--mode", "distributed", target, "-n", "3", "say", "--", "--flag", "a b", cwd=tmp_path, OMP_NUM_THREADS="7")
@@ -179,8 +179,8 @@ def test_a_wrong_program_is_refused_before_anything_starts(tmp_path: Path, words
     ("target", "message"),
     [
         ("distributed.py:Rank", "distributed.py has no 'Rank'; did you mean 'Ranks' or 'ranks'? Programs there: Ranks, ranks"),
-        ("distributed.py:value", "distributed.py:value is a int: give a hf.Program, or a function that takes ctx"),
-        ("distribute:ranks", "no module distribute (from "),
+        thorough("distributed.py:value", "distributed.py:value is a int: give a hf.Program, or a function that takes ctx"),
+        thorough("distribute:ranks", "no module distribute (from "),
     ],
 )
 def test_a_name_that_is_no_program_is_told_by_the_ranks(tmp_path: Path, target: str, message: str) -> None:

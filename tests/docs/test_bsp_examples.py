@@ -14,7 +14,7 @@ from hpcflow.testing.session import run_session
 from tests.docs.test_examples import load
 from tests.thorough import thorough
 
-WORKERS = pytest.mark.parametrize("workers", [2, 3, thorough(1), thorough(7)])
+WORKERS = pytest.mark.parametrize("workers", [3, *map(thorough, (1, 2, 7))])
 
 
 def plain_k_means(points: np.ndarray, centres: np.ndarray, iterations: int) -> np.ndarray:

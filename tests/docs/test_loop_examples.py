@@ -15,7 +15,7 @@ from hpcflow.testing.session import run_session
 from tests.docs.test_examples import load
 from tests.thorough import thorough
 
-WORKERS = pytest.mark.parametrize("workers", [2, 3, thorough(1), thorough(7)])
+WORKERS = pytest.mark.parametrize("workers", [3, *map(thorough, (1, 2, 7))])
 
 
 def plain_page_rank(links: pl.DataFrame, tolerance: float, damping: float = 0.85) -> dict[str, float]:

@@ -10,9 +10,10 @@ import pytest
 
 from tests.cli.programs import hpcflow, needs_mpirun
 from tests.program.oracles import EXAMPLES, PROGRAMS, SMALL, check, program
+from tests.thorough import thorough
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 7])
+@pytest.mark.parametrize("size", [3, *map(thorough, (1, 2, 7))])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_an_example_gives_what_one_process_computes(name: str, size: int) -> None:
     check(name, program(name).run(workers=size, arguments=SMALL[name]))
