@@ -208,7 +208,8 @@ def with_property(dataset: Dataset, input: int, properties: Mapping[str, Any]) -
     chosen = vertex.properties.with_user_choice(**on_vertex) if on_vertex else vertex.properties
     if isinstance(chosen.placement, tuple) and "placement" in on_vertex:
         _check_placement(chosen.placement, dataset._session)
-    dataset._session._check_placement(chosen.placement)
+    elif chosen.placement is not None and "placement" in on_vertex:
+        dataset._session._check_placement(chosen.placement)
     return type(dataset)(dataset._session, Vertex(vertex.operator, vertex.schema, chosen), inputs)
 
 

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import hpcflow as hf
@@ -297,7 +297,6 @@ def test_results_go_on_as_any_dataset(session, tmp_path):
 
 
 @given(st.lists(st.integers(0, 40), max_size=8), st.lists(st.integers(0, 60), max_size=5))
-@settings(max_examples=60, deadline=None)
 def test_a_share_partitioner_cuts_at_global_positions(bounds, blocks):
     bounds = sorted(bounds)
     partitioner, start, ids = SharePartitioner(bounds), 0, []
@@ -308,7 +307,6 @@ def test_a_share_partitioner_cuts_at_global_positions(bounds, blocks):
 
 
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 50)), max_size=8), st.booleans())
-@settings(max_examples=100, deadline=None)
 def test_layouts_keep_every_row_and_move_only_what_lies_wrong(blocks, moves):
     stored = [StoredBlock(index, rank, ("b", index), rows, rows) for index, (rank, rows) in enumerate(blocks)]
     layout = lay_out(stored, (1, 2, 3), moves)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcflow.bsp import thread_mpi as MPI
@@ -67,7 +67,6 @@ def test_blocks_of_all_spellings_are_the_same(counts, random):
     assert got == [array[start : start + count].tolist() for start, count in zip(starts, counts, strict=True)]
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), min_size=3, max_size=3), DTYPES)
 def test_alltoallv_delivers_any_matrix_of_counts(matrix, code):
     def body(comm, MPI):
@@ -125,7 +124,6 @@ def test_messages_match_in_order_and_no_match_is_left(sequence):
     assert found is bool(arrived)
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 4), st.sampled_from(["i4", "f4", "f8"]), st.sampled_from(["SUM", "PROD", "MAX", "MIN"]), st.integers(0, 2**32))
 def test_reductions_are_the_fold_in_rank_order(ranks, code, name, seed):
     data = (np.random.default_rng(seed).standard_normal((ranks, 9)) * 4).astype(code)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcflow.errors import ConfigError
@@ -81,7 +81,6 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(value=VALUES, format=st.sampled_from(FORMATS))
 def test_any_plain_value_comes_back_as_it_was(value: Any, format: Any) -> None:
     config = Partial(unannotated, x=value)

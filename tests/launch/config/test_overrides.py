@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcflow.errors import ConfigError
@@ -268,7 +268,6 @@ WRITABLE = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(value=WRITABLE)
 def test_any_value_that_is_spelled_comes_back(value: Any) -> None:
     config = Partial(unannotated)
@@ -276,7 +275,6 @@ def test_any_value_that_is_spelled_comes_back(value: Any) -> None:
     assert identical(config.x, value)
 
 
-@settings(max_examples=100, deadline=None)
 @given(text=TEXT)
 def test_a_text_stays_the_text(text: str) -> None:
     config = Partial(everything)
@@ -291,7 +289,6 @@ def test_a_text_stays_the_text(text: str) -> None:
         assert config.s == text
 
 
-@settings(max_examples=100, deadline=None)
 @given(word=st.text(st.sampled_from("ab=+-~,.[](){}'\"\\@: 1\n")))
 def test_any_word_is_read_or_refused(word: str) -> None:
     try:
@@ -301,7 +298,6 @@ def test_any_word_is_read_or_refused(word: str) -> None:
     assert found.raw == word and (found.operator in ("~", "@") or word.startswith(found.head))
 
 
-@settings(max_examples=100, deadline=None)
 @given(values=st.lists(TEXT, min_size=2, max_size=4))
 def test_a_sweep_of_any_texts_gives_these_texts(values: list[str]) -> None:
     words = "s=" + ",".join(quote(value) for value in values)
