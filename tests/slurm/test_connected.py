@@ -104,3 +104,11 @@ def _alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+@pytest.mark.parametrize("launch", ["mpi", "mpirun"], ids=["what fits", "by mpirun"])  # "mpi" alone would be a mark of pytest-mpi
+def test_a_session_in_an_allocation_starts_its_own_ranks(run, launch):
+    nodes = "-N2" if MPICH else "-N1"
+    program = JOB.replace("hf.Session(", f"hf.Session(launch={launch!r}, workers=2, ")
+    ended = run("salloc", nodes, "-n3", "--overcommit", sys.executable, "PROGRAM", program=program)
+    assert (ended.returncode, f"2 {ANSWER}" in ended.stdout) == (0, True), ended
