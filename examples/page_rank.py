@@ -25,11 +25,11 @@ def links_of(flights: hf.Dataset) -> hf.Dataset:
     return hf.concat([there, there.select(pl.col("dst").alias("src"), pl.col("src").alias("dst"))])
 
 
-def page_rank(links: hf.Dataset, damping: float = 0.85, tolerance: float = 1e-6, max_iterations: int = 100) -> hf.Dataset:
+def page_rank(links: hf.Dataset, damping: float = 0.85, tolerance: float | None = 1e-6, max_iterations: int = 100) -> hf.Dataset:
     """Columns vertex and rank of every vertex that a link starts from or ends at; the ranks have the mean 1 when every vertex has links out.
 
     Brin and Page, 1998: rank = 1 - damping + damping x (sum over the links in of the rank of their start / its links out), until no rank changes by
-    more than `tolerance`.
+    more than `tolerance` (None: exactly `max_iterations` times).
     """
     shared = links.join(links.group_by("src").agg(pl.len().alias("out")), on="src")
     ends = hf.concat([links.select(pl.col("src").alias("vertex")), links.select(pl.col("dst").alias("vertex"))])
@@ -43,7 +43,7 @@ def page_rank(links: hf.Dataset, damping: float = 0.85, tolerance: float = 1e-6,
     def settled(new: hf.Dataset, old: hf.Dataset) -> hf.Dataset:
         return new.join(old, on="vertex").select((pl.col("rank") - pl.col("rank_right")).abs().max() <= tolerance)
 
-    return hf.iterate(body, start, until=settled, max_iterations=max_iterations)  # type: ignore[no-any-return]
+    return hf.iterate(body, start, until=None if tolerance is None else settled, max_iterations=max_iterations)  # type: ignore[no-any-return]
 
 
 def main() -> None:
