@@ -35,7 +35,7 @@ def test_every_public_method_has_a_sample() -> None:
     assert missing == [], "a method without a sample: add one to samples.py and look at what functions.py says of it"
 
 
-@pytest.mark.parametrize("expr", spread(cases(), every=2))
+@pytest.mark.parametrize("expr", spread(cases(), every=3))
 def test_whole_equals_partitioned(expr: pl.Expr) -> None:
     warnings.simplefilter("ignore")
     try:
