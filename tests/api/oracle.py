@@ -29,7 +29,7 @@ def on_shapes(cases: Iterable[str]) -> Any:
     """
     pairs: list[Any] = []
     for n, name in enumerate(cases):
-        runs = [("2x3", name), (("1x1", "5x1")[n % 2], name)]
+        runs = [("2x3", name), (("1x1", "5x1")[n // 2 % 2], name)]
         fast, other = reversed(runs) if n % 10 == 4 else runs
         pairs += [fast if n % 2 == 0 else thorough(*fast), thorough(*other)]
     return pytest.mark.parametrize(("session", "name"), pairs, indirect=["session"], ids=lambda value: value)
