@@ -30,6 +30,9 @@ class Activity(Protocol):
     def look(self) -> bool:
         """Whether the thread has got on since the look before."""
 
+    def stirred(self) -> bool:
+        """Whether the thread itself has run since the last look, however short ago that was."""
+
 
 class MainThreadActivity:
     """For ranks that are processes. The interpreter is asked to call us back from the main thread: it does as soon as that runs Python code again.
@@ -54,6 +57,9 @@ class MainThreadActivity:
                 self._ran.set()
             return True
         return self._count != before and not standing_of(current_frame(self.thread)).waits_in_mpi
+
+    def stirred(self) -> bool:
+        return self._ran.is_set()
 
     def _called(self, argument: Any) -> int:
         self._ran.set()
@@ -80,3 +86,9 @@ class ThreadActivity:
             return False  # it has ended
         spent, self._cpu_s = cpu_s - self._cpu_s, cpu_s
         return spent > _LEAST_THREAD_CPU_S or self._count != before
+
+    def stirred(self) -> bool:
+        try:
+            return time.clock_gettime(time.pthread_getcpuclockid(self.thread)) - self._cpu_s > _LEAST_THREAD_CPU_S
+        except OSError:
+            return False

@@ -15,7 +15,7 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,13 +83,14 @@ class Show:
 
 @dataclass(frozen=True)
 class Shown:
-    """To rank 0. stands: in one line; stack: of the program's thread."""
+    """To rank 0. stands: in one line; stack: of the program's thread; moves: it has got on within the time-out, or has finished."""
 
     run: int
     rank: int
     host: str
     stands: str
     stack: str
+    moves: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,8 @@ class ProgramControl:
         self._everybody_done = threading.Event()
         self._aborted: BaseException | None = None
         self._stopped = False
+        self._moved_at = time.monotonic()
+        self._is_quiet = False
         self._finished_here = False
         engine.subscribe(PROGRAM, lambda source, buffer: self._inbox.put(decode(buffer)))
         engine.when_failed(lambda error: self.abort(WorkerLostError(f"rank {self.rank} has lost the other ranks: {error}")))
@@ -190,8 +193,7 @@ class ProgramControl:
 
     def _serve(self) -> None:
         interval = min(1.0, self._timeout_s / 5) if self._timeout_s else None
-        since = look_at = time.monotonic()
-        quiet = False
+        look_at = time.monotonic()
         while True:
             wait = None if interval is None else max(0.0, look_at - time.monotonic())
             try:
@@ -202,15 +204,19 @@ class ProgramControl:
                 return  # the engine has failed, and says so itself
             if self._stopped and self._inbox.empty():
                 return
-            now = time.monotonic()
-            if interval is None or now < look_at:
-                continue
-            look_at = now + interval
-            if self._activity.look() and not self._finished_here:
-                since = now
-            if (now - since >= self._timeout_s) != quiet:
-                quiet = not quiet
-                self._tell(RankQuiet(self._run_number, self.rank, quiet))
+            if interval is not None and time.monotonic() >= look_at:
+                look_at = time.monotonic() + interval
+                self._look(self._activity.look())
+
+    def _look(self, moved: bool) -> None:
+        """This rank has got on or not. Tells rank 0 when its state changes."""
+        now = time.monotonic()
+        if moved:
+            self._moved_at = now
+        quiet = now - self._moved_at >= self._timeout_s
+        if quiet != self._is_quiet and not self._finished_here:
+            self._is_quiet = quiet
+            self._tell(RankQuiet(self._run_number, self.rank, quiet))
 
     def _handle(self, message: Any) -> None:
         if isinstance(message, _Wake) or message.run != self._run_number:
@@ -236,26 +242,27 @@ class ProgramControl:
 
     def _judge(self) -> None:
         """On rank 0: does nobody move any more?"""
+        everybody = set(range(self.size))
         waiting = self._quiet - self._done
-        moving = set(range(self.size)) - self._quiet - self._done
-        if not waiting:
+        if not waiting or (everybody - self._quiet - self._done and waiting <= self._noticed):
+            return
+        self._ask()
+        self._quiet -= {rank for rank, answer in self._shown.items() if answer.moves}  # what ranks have told before is a look old
+        waiting = self._quiet - self._done
+        moving = everybody - self._quiet - self._done
+        if not waiting or (moving and waiting <= self._noticed):
             return
         if moving:
-            if not waiting <= self._noticed:
-                self._noticed |= waiting
-                self._notice(sorted(waiting), sorted(moving))
+            self._noticed |= waiting
+            who = f"ranks {_ranks(waiting)} have not moved for {self._timeout_s:g} s, and ranks {_ranks(moving)} still work"
+            write_report(report_text(f"{who}; the program goes on", self._shown, self.size, stacks=False))
             return
         text = f"no rank of the program has moved for {self._timeout_s:g} s (step_timeout_s)"
-        report = self._ask(text)
-        write_report(report)
+        write_report(report_text(text, self._shown, self.size, stacks=True))
         self._end(StepTimeoutError(f"{text}; where each rank stands is on stderr"))
 
-    def _notice(self, waiting: list[int], moving: list[int]) -> None:
-        who = f"ranks {_ranks(waiting)} have not moved for {self._timeout_s:g} s, and ranks {_ranks(moving)} still work"
-        write_report(self._ask(f"{who}; the program goes on", stacks=False))
-
-    def _ask(self, headline: str, stacks: bool = True) -> str:
-        """Where every rank stands, in one text."""
+    def _ask(self) -> None:
+        """Have every rank say where it stands now; answers are in `_shown`."""
         self._shown = {}
         self._tell_all(Show(self._run_number))
         deadline = time.monotonic() + _SHOW_WAIT_S
@@ -271,13 +278,13 @@ class ProgramControl:
                 later.append(message)
         for message in later:
             self._inbox.put(message)
-        return report_text(headline, self._shown, self._done, self.size, stacks)
 
     def _show(self) -> Shown:
+        self._look(self._activity.stirred())
         frame = current_frame(self._activity.thread)
         stands = "has finished" if self._finished_here else str(standing_of(frame))
         stack = "" if self._finished_here else stack_text(frame)
-        return Shown(self._run_number, self.rank, socket.gethostname(), stands, stack)
+        return Shown(self._run_number, self.rank, socket.gethostname(), stands, stack, self._finished_here or not self._is_quiet)
 
     def _tell(self, message: Any) -> None:
         self._engine.send(0, PROGRAM, encode(message))
@@ -288,11 +295,10 @@ class ProgramControl:
             self._engine.send(rank, PROGRAM, payload)
 
 
-def report_text(headline: str, shown: dict[int, Shown], done: set[int], size: int, stacks: bool) -> str:
+def report_text(headline: str, shown: Mapping[int, Shown], size: int, stacks: bool) -> str:
     """One line for each place where ranks stand, then each different stack once.
 
-    >>> print(report_text("nothing moves", {0: Shown(1, 0, "h", "a.recv() at j.py:1 in f", "s"), 1: Shown(1, 1, "h", "a.recv() at j.py:1 in f", "s")},
-    ...     set(), 3, False))
+    >>> print(report_text("nothing moves", {rank: Shown(1, rank, "h", "a.recv() at j.py:1 in f", "s") for rank in (0, 1)}, 3, stacks=False))
     hpcflow: nothing moves
       ranks 0-1: a.recv() at j.py:1 in f
       ranks 2: gave no answer
@@ -313,7 +319,7 @@ def report_text(headline: str, shown: dict[int, Shown], done: set[int], size: in
     return "\n".join(lines)
 
 
-def _ranks(ranks: list[int]) -> str:
+def _ranks(ranks: Iterable[int]) -> str:
     """[0, 1, 2, 5] as 0-2, 5."""
     runs: list[list[int]] = []
     for rank in sorted(ranks):

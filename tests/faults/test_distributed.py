@@ -229,13 +229,13 @@ def test_waiting_for_a_rank_that_works_is_a_notice_and_no_end(tmp_path):
         @hf.program
         def uneven(ctx):
             if ctx.rank == 1:
-                end = time.monotonic() + 4
+                end = time.monotonic() + 7
                 while time.monotonic() < end:
                     pass
             ctx.comm.Barrier()
             return ctx.rank
 
-        print(uneven.run_all(step_timeout_s=1))
+        print(uneven.run_all(step_timeout_s=3))  # long enough for a barrier on a loaded machine
         """,
         folder=tmp_path,
     )
@@ -253,13 +253,13 @@ def test_a_loop_of_collectives_and_a_long_computation_are_no_standstill(tmp_path
         def busy(ctx):
             x = np.zeros(1)
             go_on = True
-            end = time.monotonic() + 3
+            end = time.monotonic() + 7
             while go_on:
                 go_on = bool(ctx.comm.allreduce(time.monotonic() < end, op=ctx.MPI.LAND))
-            hashlib.pbkdf2_hmac("sha256", b"x", b"y", 4_000_000)  # seconds of C code, in one call
+            hashlib.pbkdf2_hmac("sha256", b"x", b"y", 10_000_000)  # seconds of C code, in one call
             return ctx.rank
 
-        print(busy.run_all(step_timeout_s=1))
+        print(busy.run_all(step_timeout_s=3))
         """,
         folder=tmp_path,
     )
