@@ -54,7 +54,7 @@ class SessionConfig:
         any_object("a strategy's name or a function"),
         "who runs what: dynamic, round_robin, first_fit, data_locality, or a strategy",
     )
-    bind: str = _option("auto", choice("auto", "none"), "CPU binding of worker processes; auto: where nobody has bound them and all fit; none: never")
+    bind: str = _option("none", choice("auto", "none"), "CPU binding of worker processes; auto: where nobody has bound them and all fit; none: never")
     event_log: str | None = _option(None, optional(text), "file that receives the JSONL event log; None: no file")
     progress: str = _option("auto", choice("auto", "plain", "rich", "off"), "progress on stderr; auto: rich on a terminal, plain lines elsewhere")
     partitions_per_worker: int = _option(4, whole(1), "partitions of a shuffle, per worker")

@@ -530,8 +530,8 @@ cdef class PackPlan:
 cdef class Frame:
     """An opened frame over any readable buffer, or over `length` bytes of it from `offset` on.
 
-    It has the header, partition offsets, and columns without copying. Opening checks the metadata, and the body's checksum when it has one. Over an `Arena`
-    its columns hold the arena, and giving them back takes no GIL.
+    It has the header, partition offsets, and columns without copying. Opening checks the metadata, and the body's checksum when it has one. Over an
+    `Arena` its columns hold the arena, and giving them back takes no GIL.
     """
     cdef HfFrame frame
     cdef Py_buffer view
