@@ -14,7 +14,7 @@ PYTHON_FILES := hpcflow tests examples benchmarks setup.py docs
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-fast test-thorough test-wheel test-mpi test-mpi-all test-faults test-slurm test-big bench bench-peers lint types imports docs clean
+.PHONY: help build demo test test-all test-fast test-thorough test-wheel test-mpi test-mpi-all test-faults test-slurm test-big bench bench-peers lint types imports docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,13 +33,15 @@ build: $(MPICH)/.stamp  ## virtual environment .venv-mpich with the compiled ext
 demo: $(MPICH)/.stamp  ## the example on the real flight tables: 1 master + 2 workers
 	$(BIN)/hpcflow run examples/late_flights.py -n 3
 
-test: test-fast test-thorough test-wheel test-mpi-all test-faults  ## everything but Slurm and the big ones: fast part, thorough part, the wheel, MPI worlds of 2, 3, 4, 8 ranks and faults with both MPI wheels
+test: test-fast test-wheel test-mpi-all test-faults  ## fast part, the wheel, MPI worlds of 2, 3, 4, 8 ranks and faults with both MPI wheels: under ten minutes
+
+test-all: test test-thorough test-slurm test-big  ## everything
 
 test-fast: $(MPICH)/.stamp  ## what needs no MPI world, exhaustive cases left out: under a minute
-	timeout --kill-after=10 900 $(BIN)/python -m pytest -q -n 2 --dist worksteal $(AGAIN)
+	timeout --kill-after=10 900 $(BIN)/python -m pytest -q -n 4 --dist worksteal $(AGAIN)
 
 test-thorough: $(MPICH)/.stamp  ## the exhaustive and slow cases that test-fast leaves out, and more examples of each random test
-	timeout --kill-after=10 900 $(BIN)/python -m pytest -q -n 2 --dist worksteal $(AGAIN) --hypothesis-profile=thorough -m "(thorough or hypothesis) and not big and not wheel and not faults and not slurm"
+	timeout --kill-after=10 900 $(BIN)/python -m pytest -q -n 4 --dist worksteal $(AGAIN) --hypothesis-profile=thorough -m "(thorough or hypothesis) and not big and not wheel and not faults and not slurm"
 
 test-wheel: $(MPICH)/.stamp  ## wheel from the source distribution, installed into an empty environment
 	timeout --kill-after=10 600 $(BIN)/python -m pytest -q $(AGAIN) -m wheel tests/packaging

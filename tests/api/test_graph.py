@@ -44,6 +44,7 @@ def sessions():
 
 @settings(suppress_health_check=list(HealthCheck))
 @given(drawings())
+@pytest.mark.thorough
 def test_a_random_graph_gives_what_plain_python_gives(sessions, drawing):
     wanted = {f"all of {number}": [row for part in tasks for row in part] for number, tasks in enumerate(evaluate(drawing))}
     for session in sessions:

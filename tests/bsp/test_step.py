@@ -68,6 +68,7 @@ def test_a_thread_that_waits_stands_still_and_one_that_loops_gets_on():
     thread.stop(5)
 
 
+@pytest.mark.thorough
 def test_computing_within_one_call_is_getting_on_unless_the_call_waits_in_mpi():
     stop = threading.Event()
 

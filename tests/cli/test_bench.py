@@ -14,6 +14,7 @@ TABLES = [("hello", "POLARS_MAX_THREADS"), ("ring", "microseconds"), ("alltoall"
 
 @needs_mpirun
 @pytest.mark.parametrize(("name", "word"), spread(TABLES, every=4, first=3))
+@pytest.mark.thorough
 def test_each_check_prints_its_table(tmp_path: Path, name: str, word: str) -> None:
     answer = hpcflow("bench", name, "-n", "2", "--size", "1MiB", cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,6 +33,7 @@ def test_only_lines_with_the_prefix_are_hidden_however_the_stream_is_cut(pieces:
     assert passed == b"".join(line for line in whole.splitlines(keepends=True) if not line.startswith(b"[mpiexec@"))
 
 
+@pytest.mark.thorough
 def test_a_process_that_outlives_the_launcher_is_ended(tmp_path: Path) -> None:
     answer = subprocess.run([sys.executable, "-c", ORPHAN], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=30, check=True)
     orphan, verdict = answer.stdout.splitlines()

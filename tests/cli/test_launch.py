@@ -53,6 +53,7 @@ def test_exit_statuses_are_those_of_the_tasks(run):
     assert run("rerun", id, "--failed-only")[0] == 1
 
 
+@pytest.mark.thorough
 def test_a_detached_job_is_followed_and_cancelled(run, at_home):
     _status, out, _ = run("submit", "long.sh", "--detach", "--json")
     id = json.loads(out)["id"]

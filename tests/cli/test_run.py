@@ -142,6 +142,7 @@ if __name__ == "__main__":
 
 @needs_mpirun
 @pytest.mark.parametrize("target", ["distributed.py:Ranks", *map(thorough, ["distributed.py:ranks", "distributed:plain", "distributed.py"])])
+@pytest.mark.thorough
 def test_every_rank_of_distributed_mode_is_a_worker_and_runs_the_program(tmp_path: Path, target: str) -> None:
     (tmp_path / "distributed.py").write_text(PROGRAM)
     answer = hpcflow("run", "--mode", "distributed", target, "-n", "3", "say", "--", "--flag", "a b", cwd=tmp_path, OMP_NUM_THREADS="7")
@@ -189,6 +190,7 @@ def test_a_name_that_is_no_program_is_told_by_the_ranks(tmp_path: Path, target: 
     assert answer.returncode == 1 and message in answer.stderr and len(answer.stderr.strip().splitlines()) == 1, answer
 
 
+@pytest.mark.thorough
 def test_a_program_by_name_runs_without_a_launcher_too(tmp_path: Path) -> None:
     (tmp_path / "distributed.py").write_text(PROGRAM)
     answer = hpcflow("--program=distributed.py:ranks", "x", cwd=tmp_path, HPCFLOW_WORKERS="2", OMP_NUM_THREADS="1")

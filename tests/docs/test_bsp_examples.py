@@ -75,6 +75,7 @@ def test_a_solver_that_does_not_converge_says_so() -> None:
     run_session(job, workers=2)
 
 
+@pytest.mark.thorough
 def test_both_programs_run_as_they_are_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for name, words in (("k_means", ["--points", "500", "--iterations", "2"]), ("mixed_solver", ["--side", "12"])):
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *words])

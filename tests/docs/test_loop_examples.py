@@ -87,6 +87,7 @@ def check_components(session: hf.Session, example: ModuleType) -> None:
 
 
 @WORKERS
+@pytest.mark.thorough
 def test_page_rank_finds_the_ranks_of_one_process(workers: int) -> None:
     run_session(lambda session: check_page_rank(session, load("page_rank")), workers=workers, step_timeout_s=60)
 

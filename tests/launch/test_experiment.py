@@ -59,6 +59,7 @@ def test_a_failing_task_is_tried_again_and_only_the_last_attempt_counts(at_home)
     assert [attempt.status.state.value for attempt in attempts] == ["failed", "failed", "succeeded"]
 
 
+@pytest.mark.thorough
 def test_no_more_tasks_run_at_once_than_there_are_cores(at_home):
     exp = Experiment("budget", executor=LocalExecutor(cores=2))
     for i in range(6):
@@ -96,6 +97,7 @@ def test_a_detached_experiment_ends_without_us_and_can_be_cancelled_with_what_de
     assert Experiment.open(exp.directory).status() == exp.status()
 
 
+@pytest.mark.thorough
 def test_two_do_not_drive_one_experiment(at_home):
     exp = Experiment("one driver")
     exp.add(sh("sleep 300"), name="long")
@@ -110,6 +112,7 @@ def test_two_do_not_drive_one_experiment(at_home):
     exp.wait(timeout_s=20)
 
 
+@pytest.mark.thorough
 def test_a_driver_that_is_killed_is_replaced_and_no_task_is_lost_or_doubled(at_home):
     program = """
 import sys
@@ -156,6 +159,7 @@ def test_a_dry_run_shows_the_scripts_and_changes_nothing(at_home):
     assert not exp.directory.exists()
 
 
+@pytest.mark.thorough
 def test_groups_run_in_one_job_and_a_retry_repeats_what_is_unfinished(at_home):
     exp = Experiment("group")
     exp.add([sh("echo a >>ran"), sh("echo b >>ran; test -e ok || { touch ok; exit 1; }")], name="both", retries=1, backoff_s=0.01)

@@ -36,6 +36,7 @@ def test_arguments_of_all_kinds_arrive_as_they_were_set():
     assert launch.run(task).result() == {"hidden": 7, "layers": [3, 4], "lr": 1e-3, "where": "/a b", "colour": "RED", "tags": ["a", "b"]}
 
 
+@pytest.mark.thorough
 def test_results_are_json_arrays_and_tables_and_nothing_else_is_kept():
     with launch.Experiment("results", executor=launch.LocalExecutor(cores=2)) as exp:
         array, table, odd = (exp.add(launch.Partial(f, *a)) for f, a in ((tasks.array, (3,)), (tasks.table, (2,)), (tasks.nothing_kept, ())))
@@ -47,12 +48,14 @@ def test_results_are_json_arrays_and_tables_and_nothing_else_is_kept():
     assert "returned object, which is no JSON" in exp.logs(odd.name)
 
 
+@pytest.mark.thorough
 def test_map_gives_results_in_order_and_names_what_failed():
     assert launch.map(tasks.square, [3, 1, 2], executor=launch.LocalExecutor(cores=2)) == [9, 1, 4]
     with pytest.raises(LaunchError, match=r"(?s)1 of 2 tasks have not succeeded \(1\).*ValueError: unlucky"):
         launch.map(tasks.square, [2, 13], executor=launch.LocalExecutor(cores=2))
 
 
+@pytest.mark.thorough
 def test_a_secret_is_revealed_in_the_job_and_written_nowhere(at_home):
     (at_home / "token").write_text("abcdefgh\n")
     (at_home / "token").chmod(0o600)
@@ -70,6 +73,7 @@ def test_lambdas_are_refused_unless_they_travel_by_value(at_home):
     assert pickled.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.thorough
 def test_a_pickle_that_was_changed_is_not_loaded(at_home):
     exp = launch.Experiment("changed")
     exp.add(lambda: 1, by_value=True, name="f")
@@ -78,6 +82,7 @@ def test_a_pickle_that_was_changed_is_not_loaded(at_home):
     assert exp.exit_status() == 1 and "its hash differs" in exp.logs("f")
 
 
+@pytest.mark.thorough
 def test_a_function_of_the_driver_script_is_imported_under_another_name(at_home):
     (at_home / "job.py").write_text(
         "from hpcflow import launch\n"
@@ -88,6 +93,7 @@ def test_a_function_of_the_driver_script_is_imported_under_another_name(at_home)
     assert ended.stdout.strip() == "hpcflow_main 8", ended.stderr
 
 
+@pytest.mark.thorough
 def test_metadata_tells_what_it_ran_on_without_secrets(monkeypatch):
     monkeypatch.setenv("MY_TOKEN", "hidden-value")
     task = launch.run(launch.Partial(tasks.attempt))
@@ -98,6 +104,7 @@ def test_metadata_tells_what_it_ran_on_without_secrets(monkeypatch):
     assert facts["environment"]["MY_TOKEN"] == "(hidden)" and "hidden-value" not in file.read_text()
 
 
+@pytest.mark.thorough
 def test_rerun_calls_the_function_again():
     task = launch.run(launch.Partial(tasks.square, 5))
     again = task.experiment.rerun().run()

@@ -85,6 +85,7 @@ def test_unsorted_splitters_and_other_types_are_refused() -> None:
         range_partition_ids(keys, pl.DataFrame({"k": [5]}), [False], [False], 0, [1, 2])
 
 
+@pytest.mark.thorough
 def test_a_compiled_partitioner_runs_in_the_native_loop() -> None:
     numba = pytest.importorskip("numba")
     types = numba.types

@@ -224,6 +224,7 @@ def test_standing_names_the_call_its_line_and_whether_it_waits_in_mpi() -> None:
     assert str(standing_of(None)) == "(no frame)"
 
 
+@pytest.mark.thorough
 def test_a_program_that_stands_still_ends_with_where_each_rank_stands(capfd: pytest.CaptureFixture[str]) -> None:
     @hf.program
     def stuck(ctx):
@@ -239,6 +240,7 @@ def test_a_program_that_stands_still_ends_with_where_each_rank_stands(capfd: pyt
     assert "stack of ranks 1 on " in shown
 
 
+@pytest.mark.thorough
 def test_a_rank_that_computes_keeps_the_program_alive() -> None:
     @hf.program
     def uneven(ctx):

@@ -373,6 +373,7 @@ def test_a_failing_scatter_is_the_error_of_the_action(session, monkeypatch):
 # -- memory
 
 
+@pytest.mark.thorough
 def test_a_shuffle_far_above_the_budget_works_by_spilling(tmp_path):
     n = 1_000_000
     with hf.Session(workers=2, memory_budget="2MB", scratch=str(tmp_path), progress="off") as s:
@@ -400,6 +401,7 @@ def test_scratch_that_cannot_be_written_is_a_spill_error_naming_it(tmp_path, mon
 # -- time
 
 
+@pytest.mark.thorough
 def test_a_function_that_hangs_is_a_step_timeout_naming_the_task(capfd):
     release = threading.Event()
     key = id(release)

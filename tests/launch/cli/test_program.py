@@ -216,6 +216,7 @@ def test_several_entrypoints_are_commands(monkeypatch: pytest.MonkeyPatch, capsy
     assert run("x=1") == 2 and "has no entrypoint" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_a_sweep_on_an_executor_is_one_experiment_whose_failures_count(place: Path) -> None:
     words = ["--factory", "quick", "--executor", "local(cores=2)", "fail='',bad", "--yes"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -226,6 +227,7 @@ def test_a_sweep_on_an_executor_is_one_experiment_whose_failures_count(place: Pa
     assert len(logs) == 2 and all("training 64 0.001 1 None '' True" in text for text in logs)
 
 
+@pytest.mark.thorough
 def test_a_program_of_its_own_ends_with_the_status() -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
