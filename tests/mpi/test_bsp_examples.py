@@ -6,7 +6,7 @@ from hpcflow.testing.session import run_session_mpi
 from tests.docs.test_bsp_examples import check_k_means, check_solver
 from tests.docs.test_examples import load
 
-pytestmark = pytest.mark.mpi
+pytestmark = [pytest.mark.mpi, pytest.mark.thorough]
 
 
 def test_k_means():

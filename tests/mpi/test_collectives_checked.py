@@ -10,7 +10,7 @@ from hpcflow.errors import CollectiveMismatchError
 from hpcflow.testing.intracomm_contract import FAMILIES, check_intracomm
 from hpcflow.testing.ranks import run_mpi_ranks
 
-pytestmark = pytest.mark.mpi
+pytestmark = [pytest.mark.mpi, pytest.mark.thorough]
 
 
 def checked(body):

@@ -6,7 +6,7 @@ from hpcflow.testing.session import run_session_mpi
 from tests.docs.test_examples import load
 from tests.docs.test_loop_examples import check_components, check_page_rank
 
-pytestmark = pytest.mark.mpi
+pytestmark = [pytest.mark.mpi, pytest.mark.thorough]
 
 
 def test_page_rank():

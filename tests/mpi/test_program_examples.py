@@ -7,7 +7,7 @@ import pytest
 from hpcflow.testing.program import run_program_mpi
 from tests.program.oracles import PROGRAMS, SMALL, check, program
 
-pytestmark = pytest.mark.mpi
+pytestmark = [pytest.mark.mpi, pytest.mark.thorough]
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

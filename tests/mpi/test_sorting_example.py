@@ -5,7 +5,7 @@ import pytest
 from hpcflow.testing.session import run_session_mpi
 from tests.program.oracles import load
 
-pytestmark = pytest.mark.mpi
+pytestmark = [pytest.mark.mpi, pytest.mark.thorough]
 terasort = load("terasort")  # on every rank: tasks refer to its functions by name
 
 
