@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, cast, get_args
 
 from hpcflow.errors import ConfigError
 from hpcflow.launch import runner
@@ -20,11 +20,11 @@ from hpcflow.launch.calls import call_document, pickled_document
 from hpcflow.launch.config.buildable import Buildable, name_of
 from hpcflow.launch.config.script import Script
 from hpcflow.launch.config.secret import Secret
-from hpcflow.launch.executors.base import Executor
+from hpcflow.launch.executors.base import Executor, FailureClass
 from hpcflow.launch.executors.registry import ranks_of
 from hpcflow.launch.experiment.model import Task
 from hpcflow.launch.home import slug
-from hpcflow.launch.request import Command, JobRequest, LauncherName, Mode, OnFailure, SecretSource
+from hpcflow.launch.request import Command, JobRequest, LauncherName, Mode, OnFailure
 
 DIRECTORY_WORD = "{attempt}"
 """In an argument list: the attempt's directory."""
@@ -95,7 +95,13 @@ def _placed(script: Script, python: str, packaged: bool) -> list[str]:
 
 
 def _reference(secret: Secret) -> dict[str, Any]:
-    return {secret.kind: list(secret.source) if secret.kind == "command" else secret.source[0]}
+    """A secret as the payload has it: its kind, and the words that say where it is."""
+    return {secret.kind: [os.path.expanduser(word) for word in secret.source] if secret.kind == "file" else list(secret.source)}
+
+
+def _secret(reference: Mapping[str, Any]) -> Secret:
+    ((kind, source),) = reference.items()
+    return Secret(cast(Literal["variable", "file", "command"], kind), tuple(source))
 
 
 def job_request(task: Task, executor: Executor, number: int, key: str, directory: Path, code: Path | None) -> JobRequest:
@@ -127,17 +133,12 @@ def job_request(task: Task, executor: Executor, number: int, key: str, directory
         on_failure=payload.get("on_failure", "stop"),
         setup=tuple(getattr(executor, "setup", ())),
         environment=dict(getattr(executor, "env", {})),
-        secrets={name: secret_source(value) for name, value in payload.get("secrets", {}).items()},
+        secrets={name: _secret(value) for name, value in payload.get("secrets", {}).items()},
         workdir=getattr(executor, "workdir", None) or payload.get("workdir"),
         code=None if code is None else str(code),
         ntasks=ranks_of(executor),
         cpus_per_task=int(getattr(executor, "cpus_per_task", None) or 1),
         memory_mb=task.resources.get("memory_mb"),
         gpus=int(task.resources.get("gpus", 0)),
-        stop_budget=int(task.retries.get("stopped to be continued", 0)),
+        stop_budget=int(task.retries.get(FailureClass.STOPPED.value, 0)),
     )
-
-
-def secret_source(value: Mapping[str, Any]) -> SecretSource:
-    """From a payload."""
-    return SecretSource(value.get("variable"), value.get("file"), tuple(value.get("command", ())))

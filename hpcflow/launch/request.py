@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from hpcflow.errors import ConfigError
+from hpcflow.launch.config.secret import Secret
 
 LauncherName = Literal["none", "mpirun", "srun", "mpi"]
 Mode = Literal["sequential", "parallel"]
@@ -21,19 +22,6 @@ OnFailure = Literal["stop", "continue"]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
-
-
-@dataclass(frozen=True)
-class SecretSource:
-    """Where the job finds a secret: a variable of its own environment, a file, or what a command prints. One of the three is set."""
-
-    variable: str | None = None
-    file: str | None = None
-    command: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if sum((self.variable is not None, self.file is not None, bool(self.command))) != 1:
-            raise ConfigError("a secret comes from a variable, a file or a command: give exactly one of them")
 
 
 @dataclass(frozen=True)
@@ -91,7 +79,7 @@ class JobRequest:
     on_failure: OnFailure = "stop"
     setup: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
-    secrets: Mapping[str, SecretSource] = field(default_factory=dict)
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
     workdir: str | None = None
     code: str | None = None
     ntasks: int = 1

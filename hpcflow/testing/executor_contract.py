@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hpcflow.launch.config.secret import Secret
 from hpcflow.launch.executors.base import Executor, FailureClass, JobHandle, JobState, JobStatus
-from hpcflow.launch.request import Command, JobRequest, SecretSource
+from hpcflow.launch.request import Command, JobRequest
 
 WAIT_S = 60.0
 
@@ -68,6 +69,7 @@ def check_executor(executor: Executor, root: Path) -> None:
     odd_handle = jobs.submit(jobs.request(odd, sys.executable, "-c", "import sys; print(sys.argv[1:])", odd, "", " ", "*", "~", "a\tb"))
     secret = root / "secret of 'root'"
     secret.write_text("hidden value\n")
+    secret.chmod(0o600)
     variables = jobs.submit(
         jobs.request(
             "variables",
@@ -76,7 +78,7 @@ def check_executor(executor: Executor, root: Path) -> None:
             'printf "%s|" "$A" "$B" "$C" "$HPCFLOW_ATTEMPT"',
             commands=(Command(("/bin/sh", "-c", 'printf "%s|" "$A" "$B" "$C" "$HPCFLOW_ATTEMPT"'), environment={"B": "of 'the' command"}),),
             environment={"A": odd, "B": "of the job"},
-            secrets={"C": SecretSource(file=str(secret))},
+            secrets={"C": Secret.file(secret)},
         )
     )
     setup = jobs.shell("setup", 'test "$FROM_SETUP" = yes && pwd', setup=("FROM_SETUP=yes", "export FROM_SETUP"), workdir=str(root))

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 from hpcflow.errors import LaunchError
 from hpcflow.launch.request import JobRequest
+from hpcflow.launch.stop import STOP_CODE
 
 
 class JobState(Enum):
@@ -160,7 +161,3 @@ def read_exit(directory: str) -> JobStatus | None:
     if code == STOP_CODE:
         return JobStatus(JobState.FAILED, code, FailureClass.STOPPED, "saved its state and stopped")
     return JobStatus(JobState.FAILED, code, FailureClass.PROGRAM, f"exit status {code}")
-
-
-STOP_CODE = 75
-"""EX_TEMPFAIL: the program has saved its state and wants to be run again."""

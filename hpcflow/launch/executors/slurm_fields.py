@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
 
 from hpcflow.errors import ConfigError
 from hpcflow.launch.executors.slurm_directives import refuse_control
@@ -121,17 +120,3 @@ def dependency_text(dependencies: Mapping[str, tuple[str, ...]], any_of: bool = 
     if any_of:
         return "?".join(f"{kind}:{id}" for kind, ids in dependencies.items() for id in ids)
     return ",".join(":".join((kind, *ids)) for kind, ids in dependencies.items())
-
-
-def fields_from(values: Mapping[str, Any]) -> SlurmFields:
-    """SlurmFields by name, with near names for an unknown one."""
-    import difflib
-
-    known = [field.name for field in fields(SlurmFields)]
-    for name in values:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=2)
-            raise ConfigError(
-                f"no Slurm field {name!r}{f', did you mean {chr(39)}{near[0]}{chr(39)}?' if near else '.'} There are {', '.join(known)}"
-            )
-    return SlurmFields(**values)

@@ -25,7 +25,7 @@ from typing import Any, Self
 
 from hpcflow.errors import ConfigError, LaunchError, near_names
 from hpcflow.launch.config.buildable import Buildable
-from hpcflow.launch.executors.base import Executor, JobHandle
+from hpcflow.launch.executors.base import Executor, FailureClass, JobHandle
 from hpcflow.launch.executors.local import LocalExecutor
 from hpcflow.launch.executors.registry import from_json, to_json
 from hpcflow.launch.experiment import slurm_alone
@@ -333,11 +333,11 @@ class Experiment:
         return f"<experiment {self.title!r} {self.id}>"
 
 
-_ANY_FAILURE = ("program error", "out of memory", "timeout", "node failure", "preempted")
+_ANY_FAILURE = tuple(kind.value for kind in FailureClass if kind is not FailureClass.STOPPED)
 
 
 def _known_classes(retries: dict[str, int]) -> dict[str, int]:
-    known = (*_ANY_FAILURE, "stopped to be continued")
+    known = [kind.value for kind in FailureClass]
     for name, count in retries.items():
         if name not in known:
             raise ConfigError(f"retries: no failure class {name!r}{near_names(name, known)}; there are {', '.join(known)}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 
+from hpcflow.launch.executors.base import FailureClass
 from hpcflow.launch.executors.registry import from_json
 from hpcflow.launch.executors.slurm import SlurmExecutor
 from hpcflow.launch.experiment.model import Condition, Spec, order
@@ -16,7 +17,7 @@ from hpcflow.launch.experiment.records import Records
 from hpcflow.launch.home import home
 from hpcflow.launch.payloads import job_request
 
-IN_THE_JOB = "stopped to be continued"
+IN_THE_JOB = FailureClass.STOPPED.value
 """The one failure that a job answers itself, by asking Slurm to run it again."""
 
 # Condition -> (dependency type, whether one of several is enough)
