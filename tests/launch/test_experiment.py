@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -68,6 +69,19 @@ def test_no_more_tasks_run_at_once_than_there_are_cores(at_home):
     assert max(int(n) for n in (at_home / "seen").read_text().split()) <= 2
 
 
+def test_tasks_ask_for_memory_and_gpus_of_the_executors_budget(at_home):
+    exp = Experiment("needs", executor=LocalExecutor(cores=4, memory_mb=100, gpus=("4", "6")))
+    for i in range(2):
+        exp.add(sh(f'echo "$CUDA_VISIBLE_DEVICES" >>gpus; touch run-{i}; ls run-* | wc -l >>seen; sleep 0.2; rm run-{i}'), memory_mb=60, gpus=2)
+    assert exp.run().exit_status() == 0
+    assert (at_home / "gpus").read_text().split() == ["4,6", "4,6"]
+    assert (at_home / "seen").read_text().split() == ["1", "1"]
+    with pytest.raises(ConfigError, match="wants 3 GPUs"):
+        big = Experiment("big", executor=LocalExecutor(gpus=("0",)))
+        big.add(sh("true"), gpus=3)
+        big.dryrun()
+
+
 def test_everything_is_private_and_no_secret_is_written_anywhere(at_home, monkeypatch):
     (at_home / "token").write_text("very-secret-value\n")
     (at_home / "token").chmod(0o600)
@@ -98,6 +112,23 @@ def test_a_detached_experiment_ends_without_us_and_can_be_cancelled_with_what_de
 
 
 @pytest.mark.thorough
+def test_a_task_is_cancelled_from_another_thread_of_the_driver(at_home):
+    exp = Experiment("threads")
+    exp.add(sh("echo started; sleep 300"), name="long")
+
+    def cancel():
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and not (exp.directory.exists() and "started" in exp.logs("long")):
+            time.sleep(0.05)
+        exp.cancel()
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    exp.run()
+    thread.join()
+    assert states(exp) == {"long": "cancelled"}
+
+
 def test_two_do_not_drive_one_experiment(at_home):
     exp = Experiment("one driver")
     exp.add(sh("sleep 300"), name="long")

@@ -73,7 +73,7 @@ def test_retries_have_a_driver_and_dependents_wait_for_the_last_attempt(at_home)
     assert [a.status.state.value for a in exp._written().view().attempts["flaky"]] == ["failed", "succeeded"]
 
 
-def test_a_job_over_its_memory_or_time_is_told_from_a_failing_program(at_home):
+def test_a_cancelled_job_is_told_from_a_failing_program(at_home):
     exp = Experiment("classes", executor=SlurmExecutor(**SMALL))
     exp.add(sh("sleep 300"), name="long", time="1")
     exp.add(sh("exit 9"), name="bad")

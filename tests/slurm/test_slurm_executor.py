@@ -120,7 +120,7 @@ def test_a_job_that_is_told_to_stop_is_queued_again_and_goes_on(here, tmp_path):
     assert (second / "logs" / "log.txt").read_text().strip() == "resumed"
 
 
-def test_time_limit_and_dependency_failures_are_told_apart(here, tmp_path):
+def test_a_job_may_wait_for_the_failure_of_another(here, tmp_path):
     jobs = Jobs(SlurmExecutor(mem="100M"), tmp_path)
     bad = jobs.shell("bad", "exit 5")
     dependent = Jobs(SlurmExecutor(mem="100M", dependency={"afternotok": (bad.id,)}), tmp_path / "b")

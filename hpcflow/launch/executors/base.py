@@ -126,9 +126,12 @@ class Executor(ABC):
     def cancel(self, handles: Sequence[JobHandle], force: bool = False) -> None:
         """Ask the jobs to end, or with `force` end them; finished ones are left alone."""
 
-    def admits(self, request: JobRequest, running: Sequence[JobRequest]) -> bool:
-        """Whether there is room for one more beside those that run. A scheduler decides that by itself."""
-        return True
+    task_needs: ClassVar[tuple[str, ...]] = ("memory_mb", "gpus")
+    """What a task may ask for itself beside the executor's fields, which mean the whole job or the whole budget."""
+
+    def place(self, request: JobRequest, running: Sequence[JobRequest]) -> JobRequest | None:
+        """The request with its share of what is dealt out; None while there is no room beside those that run. (A scheduler decides itself.)"""
+        return request
 
     def logs(self, directory: str) -> list[Path]:
         """Log files of an attempt: the job's own first, then those of its commands and ranks."""

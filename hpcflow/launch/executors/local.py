@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,6 +25,8 @@ from hpcflow.launch.launchers.wording import local_argv
 from hpcflow.launch.request import JobRequest
 from hpcflow.resources import usable_cores
 
+GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
+"""By which a task knows its GPUs; empty for one that asked for none."""
 _STARTED: dict[int, subprocess.Popen[bytes]] = {}
 """Children of this process, to be reaped."""
 
@@ -33,7 +35,7 @@ _STARTED: dict[int, subprocess.Popen[bytes]] = {}
 class LocalExecutor(Executor):
     """This host.
 
-    cores, memory_mb, gpus: what all tasks that run together may take (None: the cores of this process; memory not limited; GPU ids)
+    cores, memory_mb, gpus: what all tasks that run together may take (default: this process's cores; memory not limited); gpus: ids, dealt out
     env, setup, python, workdir: as for every executor
     """
 
@@ -112,12 +114,17 @@ class LocalExecutor(Executor):
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(int(handle.id), signal.SIGKILL if force else signal.SIGTERM)
 
-    def admits(self, request: JobRequest, running: Sequence[JobRequest]) -> bool:
+    def place(self, request: JobRequest, running: Sequence[JobRequest]) -> JobRequest | None:
         cores = sum(r.ntasks * r.cpus_per_task for r in running) + request.ntasks * request.cpus_per_task
         memory = sum(r.memory_mb or 0 for r in running) + (request.memory_mb or 0)
-        gpus = sum(r.gpus for r in running) + request.gpus
-        fits = cores <= self._cores() and (self.memory_mb is None or memory <= self.memory_mb) and gpus <= len(self.gpus)
-        return fits or not running
+        taken = {id for r in running for id in r.environment.get(GPU_VARIABLE, "").split(",")}
+        free = [id for id in self.gpus if id not in taken]
+        fits = cores <= self._cores() and (self.memory_mb is None or memory <= self.memory_mb) and request.gpus <= len(free)
+        if running and not fits:
+            return None
+        if not self.gpus:
+            return request
+        return replace(request, environment={**request.environment, GPU_VARIABLE: ",".join(free[: request.gpus])})
 
     def _cores(self) -> int:
         return self.cores or usable_cores()

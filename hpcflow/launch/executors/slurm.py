@@ -60,6 +60,7 @@ class SlurmExecutor(SlurmFields, Executor):
     """
 
     name: ClassVar[str] = "slurm"
+    task_needs: ClassVar[tuple[str, ...]] = ("memory_mb",)
     launcher: str = "none"
     dependency: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     dependency_any: bool = False

@@ -62,12 +62,17 @@ class Driver:
         self.running: dict[str, Running] = {}
         self._asked: dict[str, float] = {}
         self._no_submit_before = 0.0
+        self._heard: dict[str, int] = {}
+        """Journals of other processes -> their sizes when they were read."""
         self._poll_s = settings().poll_s
         self._adopt()
 
     def states(self) -> dict[str, TaskState]:
         """Task -> state, as this driver knows them."""
-        return {t.name: state_of(t, self.attempts.get(t.name, ()), t.name in self.skipped, t.name in self.cancelled) for t in self.spec.tasks}
+        return {task.name: self._state(task) for task in self.spec.tasks}
+
+    def _state(self, task: Task) -> TaskState:
+        return state_of(task, self.attempts.get(task.name, ()), task.name in self.skipped, task.name in self.cancelled)
 
     def drive(self) -> int:
         """Until the end; returns the experiment's exit status."""
@@ -124,7 +129,7 @@ class Driver:
         return changed
 
     def _learn(self, name: str, status: JobStatus) -> bool:
-        running = self.running[name]
+        task, running = self.spec.task(name), self.running[name]
         if status == running.told:
             return False
         if status.state is not running.told.state:
@@ -135,21 +140,25 @@ class Driver:
         if status.state.final:
             del self.running[name]
             if status.failure is FailureClass.STOPPED:
-                self._adopt_requeued(name, running)
-        self._listen(name, self.states()[name], status.reason)
+                self._adopt_requeued(task, running)
+        self._listen(name, self._state(task), status.reason)
         return True
 
-    def _adopt_requeued(self, name: str, running: Running) -> None:
+    def _adopt_requeued(self, task: Task, running: Running) -> None:
         """A job that asked Slurm to run it again goes on under the same id, as the attempt that it has announced itself."""
-        task = self.spec.task(name)
-        later = [a for a in self.records.view(self.spec).attempts[name] if a.number > running.number]
+        later = [a for a in self.records.view(self.spec).attempts[task.name] if a.number > running.number]
         for attempt in later:
             handle = self.records.handle(task, attempt.number)
-            self.attempts[name].append(attempt)
+            self.attempts[task.name].append(attempt)
             if handle is not None and not attempt.status.state.final:
-                self.running[name] = Running(attempt.number, handle, running.request)
+                self.running[task.name] = Running(attempt.number, handle, running.request)
 
     def _hear_cancels(self) -> None:
+        """What other processes have asked for; their journals are read when one has grown."""
+        sizes = self.records.other_journals()
+        if sizes == self._heard:
+            return
+        self._heard = sizes
         for record in self.records.events():
             if record["event"] == "cancel":
                 self.cancelled.update(record["tasks"])
@@ -173,9 +182,9 @@ class Driver:
         task, executor = self.spec.task(step.task), self._executors[step.task]
         directory = self.records.attempt_directory(task, step.number)
         key = self.records.intent_key(task, step.number) or f"{self.spec.id}-{os.urandom(4).hex()}-{step.number}"
-        request = self._request(task, step.number, key, directory)
         beside = [running.request for name, running in self.running.items() if self._executors[name].name == executor.name]
-        if not executor.admits(request, beside):
+        request = executor.place(self._request(task, step.number, key, directory), beside)
+        if request is None:
             return False
         rendered = executor.render(request)
         if self.records.intent_key(task, step.number) is None:
@@ -190,7 +199,7 @@ class Driver:
             status = JobStatus(JobState.FAILED, None, None, str(error))
             self.records.observe(task.name, step.number, status)
             self.attempts[task.name].append(Attempt(step.number, status, time.time()))
-            self._listen(task.name, self.states()[task.name], str(error))
+            self._listen(task.name, self._state(task), str(error))
             return True
         self.records.write_submitted(handle)
         self.attempts[task.name].append(Attempt(step.number, JobStatus(JobState.PENDING), time.time()))

@@ -40,8 +40,6 @@ from hpcflow.launch.packagers.base import Package, Packager, pack
 from hpcflow.launch.payloads import function_payload, payload_of
 from hpcflow.launch.results import read_result
 
-_TASK_FIELDS = ("memory_mb", "gpus")
-
 
 @dataclasses.dataclass(frozen=True)
 class TaskHandle:
@@ -121,15 +119,16 @@ class Experiment:
             retries: further attempts: of any failure (a number), or by failure class ("node failure", "out of memory", "timeout", ...).
             by_value: send a function as a pickle, in a private file whose hash the job checks (lambdas, notebooks). Default: by import path.
             mode, on_failure: of a group: "sequential" or "parallel"; "stop" or "continue".
-            overrides: fields of the executor for this task, e.g. nodes=1, launcher="none"; and memory_mb, gpus.
+            overrides: fields of the executor for this task, e.g. nodes=1, launcher="none"; and what the task needs, memory_mb and gpus (a number).
 
         Raises:
             ConfigError: for what cannot be run so, at once.
         """
         if self._records is not None:
             raise ConfigError("this experiment has been submitted; add tasks before run()")
-        resources = {field: overrides.pop(field) for field in _TASK_FIELDS if field in overrides and not hasattr(executor or self.executor, field)}
-        where = _with(executor or self.executor, overrides)
+        base_executor = executor or self.executor
+        resources = {need: overrides.pop(need) for need in base_executor.task_needs if need in overrides}
+        where = _with(base_executor, overrides)
         for dependency in dependencies:
             if dependency.experiment is not self:
                 raise ConfigError(f"{dependency!r} belongs to another experiment: tasks depend on tasks of their own")
@@ -249,7 +248,7 @@ class Experiment:
 
     def cancel(self, names: Sequence[str] | None = None) -> None:
         """Cancel tasks (default all) and what depends on them."""
-        records = self._written()
+        records = Records(self._written().directory)  # a journal of its own: a driver reads those of others
         spec = records.spec()
         chosen = _with_dependents(spec, names or [task.name for task in spec.tasks])
         records.note("cancel", tasks=sorted(chosen))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
 from hpcflow.errors import ConfigError
@@ -80,9 +81,13 @@ class Spec:
                 raise ConfigError(f"task {task.name!r} needs {unknown[0]!r}, which is no task of this experiment")
         order(self.tasks)
 
+    @cached_property
+    def _by_name(self) -> dict[str, Task]:
+        return {task.name: task for task in self.tasks}
+
     def task(self, name: str) -> Task:
         """The task of this name."""
-        return next(task for task in self.tasks if task.name == name)
+        return self._by_name[name]
 
     def to_json(self) -> dict[str, Any]:
         """For `experiment.json`."""

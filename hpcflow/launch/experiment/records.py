@@ -111,6 +111,10 @@ class Records:
         found = [record for path in (self.directory / "journal").glob("*.jsonl") for record in read_lines(path)]
         return sorted(found, key=lambda record: record["time"])
 
+    def other_journals(self) -> dict[str, int]:
+        """Names and sizes of the journals that this process does not write."""
+        return {path.name: path.stat().st_size for path in (self.directory / "journal").glob("*.jsonl") if path != self._journal}
+
     def observe(self, task: str, number: int, status: JobStatus) -> None:
         """Keep what a scheduler said of an attempt."""
         failure = None if status.failure is None else status.failure.value
