@@ -1,4 +1,4 @@
-"""What of a sweep the fast part runs: `pytest` runs the cases that have no mark, `make test-thorough` those marked `thorough`, `make test` both.
+"""What of a sweep the fast part runs: `pytest` runs the cases that have no mark, `make test-thorough` those marked `thorough`, `make test-all` both.
 
     @pytest.mark.parametrize("dtype", spread(DTYPES, every=3))        # each third case is in the fast part
     @pytest.mark.parametrize("level", ["avx2", thorough("avx512")])   # this one never is
