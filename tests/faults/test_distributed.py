@@ -190,9 +190,8 @@ def test_a_signal_to_the_launcher_ends_all(tmp_path, through, number):
 
 @pytest.mark.parametrize("through", ["mpirun", "hpcflow run"])
 def test_a_killed_rank_ends_all_and_leaves_no_scratch(tmp_path, through):
-    ended = launch(
-        BLOCKED.format(wait=WAITS["in a collective"]), disturb=after_word("RANK1", send_signal(signal.SIGKILL)), through=through, folder=tmp_path
-    )
+    wait = "time.sleep(60) if ctx.rank == 1 else ctx.comm.Barrier()"  # a barrier that all enter would let all end before the signal
+    ended = launch(BLOCKED.format(wait=wait), disturb=after_word("RANK1", send_signal(signal.SIGKILL)), through=through, folder=tmp_path)
     assert_ended_badly(ended)
     assert_scratch_is_empty(tmp_path)
 
