@@ -145,8 +145,11 @@ class _Splitter:
         name = edge_name(edge)
         self.exchanges[name] = ExchangePlan(name, properties, self.dag.vertices[edge.source].schema, partitions, to_driver, producer)
 
-    def _tree(self, vertex: Vertex) -> tuple[Node | Leaf, list[int], VertexProperties, list[str], bool]:
-        """The fused tree below `vertex`, the stages it depends on, its properties, the names of its operators from the source on."""
+    def _tree(self, vertex: Vertex, reader: str = "") -> tuple[Node | Leaf, list[int], VertexProperties, list[str], bool]:
+        """The fused tree below `vertex`, the stages it depends on, its properties, the names of its operators from the source on.
+
+        `reader`: the fused edge through which the stage reads it; empty for the root.
+        """
         operator = vertex.operator
         properties = vertex.properties
         if isinstance(operator, FromMemory):
@@ -156,7 +159,7 @@ class _Splitter:
         if isinstance(operator, Source):
             return SourceLeaf(vertex.id), [], properties, [operator.name], False
         if isinstance(operator, ReadCache):
-            return BlocksLeaf(cache=operator.key, blocks=operator.blocks, reader=str(vertex.id)), [], properties, [operator.name], False
+            return BlocksLeaf(cache=operator.key, blocks=operator.blocks, reader=reader), [], properties, [operator.name], False
         children: list[Node | Leaf] = []
         depends: list[int] = []
         labels: list[str] = []
@@ -174,7 +177,7 @@ class _Splitter:
     def _input(self, edge: Edge) -> tuple[Node | Leaf, list[int], VertexProperties, list[str], bool]:
         source = self.dag.vertices[edge.source]
         if is_fused(self.dag, edge):
-            return self._tree(source)
+            return self._tree(source, edge_name(edge))
         name = edge_name(edge)
         if self._is_share(edge):
             return self._share(edge, source)

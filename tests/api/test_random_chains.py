@@ -1,4 +1,4 @@
-"""Random chains of methods against Polars, and optimized against unoptimized."""
+"""Random chains and graphs of methods against Polars, and optimized against unoptimized."""
 
 from __future__ import annotations
 
@@ -74,6 +74,50 @@ def test_a_chain_equals_polars_optimized_or_not(sessions, table, other, names):
     want = chain(table.lazy(), other.lazy()).collect()
     for session in sessions:
         same(chain(session.from_polars(table), session.from_polars(other)).collect(), want)
+
+
+# A step of a graph: its name, which earlier table it reads, which other one (0: the same), and whether its result is cached, now or later.
+GRAPH_STEP = st.tuples(
+    st.one_of(st.just("both"), st.sampled_from(sorted(STEPS))),
+    st.integers(0, 9),
+    st.one_of(st.just(0), st.integers(0, 9)),
+    st.sampled_from(["", "", "cache", "action"]),
+)
+
+
+def both(t, o):
+    """All rows of both, the other's columns swapped: two branches that may read the same rows, each in its own way."""
+    concat = pl.concat if isinstance(t, pl.LazyFrame) else hf.concat
+    return concat([t.select(NAMES), o.select(pl.col("b").alias("a"), pl.col("a").alias("b"), "c")])
+
+
+@settings(suppress_health_check=list(HealthCheck))
+@given(tables(), tables(8), st.lists(GRAPH_STEP, min_size=2, max_size=7), st.sampled_from(["", "cache", "action"]))
+def test_a_graph_equals_polars_optimized_or_not(sessions, table, other, steps, start):
+    def made(first, keep):
+        nodes = [keep(node, start) for node in first]
+        for name, left, right, kept in steps:
+            step = both if name == "both" else STEPS[name]
+            nodes.append(keep(step(nodes[left % len(nodes)], nodes[(left + right) % len(nodes)]), kept))
+        return nodes[2:][-2:]
+
+    caches = []
+
+    def kept(node, how):
+        if how:
+            caches.append(node.cache())
+            node = caches[-1]
+        if how == "action":
+            node.count()
+        return node
+
+    wanted = pl.collect_all(made([table.lazy(), other.lazy()], lambda node, how: node))
+    for session in sessions:
+        datasets = made([session.from_polars(table), session.from_polars(other)], kept)
+        for got, want in zip(hf.collect_all(datasets), wanted, strict=True):
+            same(got, want)
+        while caches:
+            caches.pop().unpersist()
 
 
 @pytest.mark.parametrize("name", spread(STEPS, every=2))
