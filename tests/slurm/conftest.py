@@ -1,4 +1,4 @@
-"""One Slurm of two virtual nodes for all tests here, and how to run a program in it."""
+"""Two Slurms of two virtual nodes for all tests here, without and with accounting, and how to run a program in one."""
 
 from __future__ import annotations
 
@@ -19,19 +19,30 @@ MPICH = find_spec("mpich") is not None or (Path(sys.prefix) / "bin" / "mpichvers
 PROJECT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="session")
-def slurm() -> Iterator[SlurmCluster]:
-    """A running cluster. Fails, and does not skip, where Slurm is not installed: `make test-slurm` is asked for by name."""
-    if missing := missing_programs():
-        pytest.fail(f"{', '.join(missing)} not found: apt-get install slurm-wlm munge")
+def _cluster(accounting: bool) -> Iterator[SlurmCluster]:
+    """Fails, and does not skip, where Slurm is not installed: these tests are asked for by name."""
+    if missing := missing_programs(accounting):
+        pytest.fail(f"{', '.join(missing)} not found: apt-get install slurm-wlm munge slurmdbd mariadb-server-core")
     if os.geteuid() != 0:
         pytest.fail("slurmd starts steps as the submitting user and has to be started by root")
     directory = Path(tempfile.mkdtemp(prefix="slurm-"))
     try:
-        with SlurmCluster(directory) as cluster:
+        with SlurmCluster(directory, accounting=accounting) as cluster:
             yield cluster
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[SlurmCluster]:
+    """A running cluster without accounting."""
+    yield from _cluster(accounting=False)
+
+
+@pytest.fixture(scope="session")
+def accounting_slurm() -> Iterator[SlurmCluster]:
+    """A running cluster with slurmdbd, which watches memory."""
+    yield from _cluster(accounting=True)
 
 
 @pytest.fixture
