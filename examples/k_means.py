@@ -39,7 +39,7 @@ def sums_of_nearest(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
     nearest = np.empty(n, dtype=np.intp)
     for start in range(0, n, CHUNK_ROWS):
         chunk = points[:, start : start + CHUNK_ROWS]
-        np.dot(chunk.T, weights, out=scores[: chunk.shape[1]]).argmax(axis=1, out=nearest[start : start + CHUNK_ROWS])
+        np.matmul(chunk.T, weights, out=scores[: chunk.shape[1]]).argmax(axis=1, out=nearest[start : start + CHUNK_ROWS])
     sums = [np.bincount(nearest, weights=row, minlength=k) for row in points]
     return np.stack(sums, axis=1, dtype=np.float64)  # of no points bincount makes integers, and all ranks have to reduce one type
 

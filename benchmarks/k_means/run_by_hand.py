@@ -32,7 +32,7 @@ def k_means(points: np.ndarray, centres: np.ndarray, iterations: int) -> np.ndar
         weights[d] = -0.5 * np.einsum("ij,ij->i", centres, centres)
         for start in range(0, n, CHUNK):
             chunk = points[:, start : start + CHUNK].T
-            np.dot(chunk, weights, out=scores[: len(chunk)]).argmax(axis=1, out=nearest[start : start + CHUNK])
+            np.matmul(chunk, weights, out=scores[: len(chunk)]).argmax(axis=1, out=nearest[start : start + CHUNK])
         totals = np.array([np.bincount(nearest, row, k) for row in points], dtype=np.float64)
         WORLD.Allreduce(MPI.IN_PLACE, totals, MPI.SUM)
         centres = np.where(totals[d] > 0, totals[:d] / np.maximum(totals[d], 1), centres.T).T.copy()

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import runpy
 import select
+import socket
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 
 FAILURE = 1
+_ANSWER_S = 5.0
 
 
 def run_program(script: str, arguments: Sequence[str] = ()) -> None:
@@ -70,29 +72,40 @@ def _rank() -> int | None:
 
 
 def _end(status: int, text: str) -> None:
-    if _rank() is None:
+    rank = _rank()
+    if rank is None:
         sys.stderr.write(text)
         raise SystemExit(status)
     from hpcflow.comm.watchdog import end_process, write_report
 
     if text:
         write_report(text)
-    _join_hydra()
+    if (server := _hydra()) is not None:
+        write_report(f"hpcflow: rank {rank} on {socket.gethostname()} ended with exit status {status} before MPI was up\n")
+        _abort_by_hydra(server, status)
     end_process(status)
 
 
-def _join_hydra() -> None:
-    """Make MPICH's launcher care how this rank ends, when MPI has not been initialized yet.
-
-    Hydra ends the other ranks only for a process that has spoken to its PMI server; one that fails before MPI_Init (a module missing on one host)
-    would leave them waiting in MPI_Init for ever. So this speaks the first line of PMI-1, as MPI_Init would have done.
-    """
+def _hydra() -> int | None:
+    """The socket to the PMI server of MPICH's launcher while nobody has spoken on it: MPI is not initialized."""
     mpi = sys.modules.get("mpi4py.MPI")
     server = os.environ.get("PMI_FD", "")
     if "MPI_LOCALRANKID" not in os.environ or not server.isdigit() or (mpi is not None and mpi.Is_initialized()):
-        return
+        return None
+    return int(server)
+
+
+def _abort_by_hydra(server: int, status: int) -> None:
+    """Make MPICH's launcher end the other ranks.
+
+    Hydra does nothing about a process that ends before MPI_Init (a module missing on one host): the others would wait in MPI_Init for ever. So this
+    speaks PMI-1 as MPI_Init and MPI_Abort would have done. Joining alone is not enough: Hydra may reap the process before it sees the closed socket
+    and then ends nobody (measured with the MPICH 5.0.2 wheel: in one of thirty launches on a busy machine).
+    """
     try:
-        os.write(int(server), b"cmd=init pmi_version=1 pmi_subversion=1\n")
-        select.select([int(server)], [], [], 1.0)
+        os.write(server, b"cmd=init pmi_version=1 pmi_subversion=1\n")
+        if select.select([server], [], [], _ANSWER_S)[0]:
+            os.read(server, 4096)  # it has also read our last words by now
+        os.write(server, b"cmd=abort exitcode=%d\n" % status)
     except OSError:
         return  # the server has gone, and with it the job

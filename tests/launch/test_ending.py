@@ -18,6 +18,7 @@ CASES = {
         "[mpiexec@a] Exit codes: [a] 9,9 [b] 9,11\nYOUR APPLICATION TERMINATED WITH THE EXIT STRING: Segmentation fault (signal 11)\n",
         Ending(11, 3, "b", signal=11),
     ),
+    "mpich: ended before MPI was up": (7, "hpcflow: rank 1 on vm ended with exit status 7 before MPI was up\n", Ending(7, 1, "vm", exit_code=7)),
     "mpich: no list of exit codes": (9, KILLED, Ending(9, signal=9)),
     "open mpi: killed": (
         137,

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 _OPENMPI_SIGNAL = re.compile(r"process rank (\d+) with PID \d+ on node (\S+) exited on\s+signal (\d+)")
 _OPENMPI_EXIT = re.compile(r"Process name: \[[^\]]*,(\d+)\]\s+Exit code:\s+(\d+)")
+_OWN = re.compile(r"^hpcflow: rank (\d+) on (\S+) ended with exit status (\d+) before MPI was up$", re.MULTILINE)
+"""What a rank says before it asks MPICH's launcher to end the job (cli/program.py): the launcher names no rank then."""
 _MPICH_STRING = re.compile(r"EXIT STRING: .*\(signal (\d+)\)")
 _MPICH_STATUSES = re.compile(r"^\[\S+\] Exit codes:((?: \[[^\]]+\] [0-9,]+)+)", re.MULTILINE)
 _MPICH_HOST = re.compile(r"\[([^\]]+)\] ([0-9,]+)")
@@ -60,6 +62,8 @@ def read_ending(status: int, output: str) -> Ending:
     """What the tail of the launcher's output says about a launch that ended with `status` (not 0; negative: the launcher itself was killed)."""
     if status < 0:
         return Ending(128 - status)
+    if match := _OWN.search(output):
+        return Ending(status, int(match[1]), match[2], exit_code=int(match[3]))
     return _openmpi(status, output) or _mpich(status, output) or _srun(status, output) or Ending(status)
 
 
