@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -236,14 +236,22 @@ def caches_to_fill(sinks: Sequence[Dataset], cached: Container[str]) -> set[str]
 
 
 def to_dag(sinks: Sequence[Dataset], cached: Mapping[str, Any]) -> Dag:
-    """The logical Dag of these datasets; what is cached already is read, not computed again."""
+    """The logical Dag of these datasets; what is cached already is read, not computed again.
+
+    A cached dataset that was given other properties (`with_property`) keeps the same rows under the same key: it is one vertex, the first met.
+    """
     vertices: dict[int, Vertex] = {}
     edges: list[Edge] = []
+    kept: dict[str, int] = {}
+    same: dict[int, int] = {}
     stack = list(reversed(sinks))
     while stack:
         dataset = stack.pop()
         vertex = dataset._vertex
-        if vertex.id in vertices:
+        if vertex.id in vertices or vertex.id in same:
+            continue
+        if isinstance(vertex.operator, Cache | Iterate) and (first := kept.setdefault(vertex.operator.key, vertex.id)) != vertex.id:
+            same[vertex.id] = first
             continue
         if isinstance(vertex.operator, Cache | Iterate) and vertex.operator.key in cached:
             vertices[vertex.id] = Vertex(ReadCache(vertex.operator.key), vertex.schema, vertex.properties, vertex.id)
@@ -252,4 +260,4 @@ def to_dag(sinks: Sequence[Dataset], cached: Mapping[str, Any]) -> Dag:
         for index, given in enumerate(dataset._inputs):
             edges.append(Edge(given.dataset._vertex.id, vertex.id, index, given.properties))
             stack.append(given.dataset)
-    return Dag.of(vertices.values(), edges)
+    return Dag.of(vertices.values(), [replace(edge, source=same.get(edge.source, edge.source)) for edge in edges] if same else edges)

@@ -25,6 +25,7 @@ from hpcflow.expressions.tree import (
     alias,
     children,
     column,
+    describe,
     from_tree,
     function_name,
     output_name,
@@ -74,6 +75,8 @@ class Lowering:
     def run_length_changing(self, expr: pl.Expr) -> pl.Expr:
         """Rewrite what lies below an expression that drops or explodes rows (`v.filter(v > v.mean())`), level by level."""
         tree = to_tree(expr)
+        if self._reads_one_value(tree):
+            raise UnsupportedExpressionError(f"{describe(tree)} drops or repeats one value of all rows; select that value, and go on with its rows")
         while True:
             below = self._lower_inputs(tree)
             if below is tree:
@@ -113,6 +116,8 @@ class Lowering:
 
     def _lower_nested(self, tree: Tree) -> Tree:
         """An aggregate of what itself holds aggregates or windows: in levels if that makes it decompose, else of all rows in one place."""
+        if self._reads_one_value(tree):
+            return self._aggregate(tree)
         trial = self._copy()
         inner = trial._lower_inputs(tree)
         if inner is not tree and decompose_tree(inner, trial.schema_with_pending(), PartialBook()) is not None:
@@ -125,6 +130,14 @@ class Lowering:
         old = children(tree)
         new = [child if self._is_ready(child) else self._lower_below(child) for child in old]
         return tree if all(a is b for a, b in zip(old, new, strict=True)) else self._rebuilt(tree, new)
+
+    def _reads_one_value(self, tree: Tree) -> bool:
+        """Whether an aggregate or filter works on one value of all rows, which as a column would be as long as the table: `v.sum().len()` is 1."""
+        inputs = children(tree)
+        found = [classify_tree(one, self.schema) for one in inputs]
+        if inputs and not self._is_row_wise_node(tree) and found[0].scalar and found[0].kind is not Kind.ROW_WISE:
+            return True
+        return any(self._reads_one_value(one) for one, kind in zip(inputs, found, strict=True) if kind.kind is Kind.LENGTH_CHANGING)
 
     def _lower_below(self, tree: Tree) -> Tree:
         found = classify_tree(tree, self.schema)

@@ -211,6 +211,10 @@ class BlockRef:
     """Blocks in the store of the worker that runs the task, one after the other."""
 
     keys: tuple[tuple[Any, ...], ...]
+    position_start: int | None = None
+    """Rows of the leaf's blocks before these; None where no operator asks for positions."""
+    total_rows: int | None = None
+    """Rows of all blocks of the leaf."""
 
 
 @dataclass(frozen=True)
@@ -241,5 +245,3 @@ class TaskSpec:
     index: int
     reads: tuple[tuple[Leaf, LeafRef], ...]
     attempt: int = 0
-    position_start: int | None = None
-    total_rows: int | None = None

@@ -238,9 +238,19 @@ def _together(group: list[_Read]) -> _Read:
 
 
 def _with_positions(tasks: list[PlannedTask], stage: Stage, known: KnownInputs) -> list[PlannedTask]:
-    """Adds the global position of each task's first row: the sum of the rows of the blocks before it."""
-    rows_of = {block.key: block.rows for leaf in stage.leaves() if isinstance(leaf, BlocksLeaf) for block in known.blocks(leaf)}
-    rows = [sum(rows_of[key] for _, ref in task.spec.reads if isinstance(ref, BlockRef) for key in ref.keys) for task in tasks]
-    total = sum(rows)
-    starts = [0, *accumulate(rows)]
-    return [replace(task, spec=replace(task.spec, position_start=start, total_rows=total)) for task, start in zip(tasks, starts, strict=False)]
+    """Adds to what each task reads of stored rows the global position of the first: of each leaf by itself, since a stage may have several (the
+    branches of a concat, the sides of a join in step), and the operators above each ask for positions in their own input."""
+    starts: dict[Leaf, dict[tuple[Any, ...], int]] = {}
+    totals: dict[Leaf, int] = {}
+    for leaf in stage.leaves():
+        if isinstance(leaf, BlocksLeaf):
+            blocks = known.blocks(leaf)
+            *firsts, totals[leaf] = accumulate((block.rows for block in blocks), initial=0)
+            starts[leaf] = dict(zip((block.key for block in blocks), firsts, strict=True))
+
+    def placed(leaf: Leaf, ref: LeafRef) -> LeafRef:
+        if leaf not in starts or not isinstance(ref, BlockRef):
+            return ref
+        return replace(ref, position_start=starts[leaf][ref.keys[0]] if ref.keys else 0, total_rows=totals[leaf])
+
+    return [replace(task, spec=replace(task.spec, reads=tuple((leaf, placed(leaf, ref)) for leaf, ref in task.spec.reads))) for task in tasks]

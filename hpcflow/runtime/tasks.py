@@ -6,13 +6,13 @@ Invariant: `evaluate` only reads; where rows come from is behind `read(leaf, ref
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from hpcflow.ir.operators.base import TaskInfo
 from hpcflow.ir.operators.concat import Concat
-from hpcflow.plan.physical import BroadcastLeaf, DriverLeaf, Leaf, LeafRef, Node, PhysicalPlan, SourceLeaf, Stage, TaskSpec
+from hpcflow.plan.physical import BlockRef, BroadcastLeaf, DriverLeaf, Leaf, LeafRef, Node, PhysicalPlan, SourceLeaf, Stage, TaskSpec
 
 
 @dataclass
@@ -50,7 +50,8 @@ def evaluate(
                 frame if frame is None or isinstance(child, Node) else frame.collect().rechunk().lazy()
                 for frame, child in zip(inputs, item.children, strict=True)
             ]
-        return built(vertex.operator.apply(tuple(frame for frame in inputs if frame is not None), info))
+        place = _positions(item, refs, info) if vertex.operator.needs_positions else info
+        return built(vertex.operator.apply(tuple(frame for frame in inputs if frame is not None), place))
 
     def built(frame: pl.LazyFrame) -> pl.LazyFrame:
         trace.built.append((trace.name, frame))
@@ -60,3 +61,9 @@ def evaluate(
     if result is None:
         raise RuntimeError(f"task {task.index} of stage {stage.id} ({stage.label}) reads nothing")
     return result
+
+
+def _positions(node: Node, refs: dict[Leaf, LeafRef], info: TaskInfo) -> TaskInfo:
+    """`info` with the positions of the rows that `node` reads: its input is stored (hpcflow/ir/fusion.py)."""
+    ref = next((refs[child] for child in node.children if not isinstance(child, Node) and child in refs), None)
+    return replace(info, position_start=ref.position_start, total_rows=ref.total_rows) if isinstance(ref, BlockRef) else info

@@ -534,7 +534,7 @@ class Worker:
     ) -> pl.DataFrame:
         if action.cancelled is not None:
             raise ActionCancelledError(action.cancelled)
-        info = TaskInfo(task.index, task.position_start, row_start, self.engine.rank, self.number, task.total_rows)
+        info = TaskInfo(task.index, row_start=row_start, rank=self.engine.rank, worker=self.number)
         with self._polars:
             df = evaluate(action.plan, stage, task, info, lambda leaf, ref: self._read(action, leaf, ref, keep), trace).collect()
         trace.built = []
@@ -647,8 +647,8 @@ class Worker:
         if partitioner is None:
             exchange.insert_broadcast(df, task=task.index, attempt=task.attempt)
         elif df.height:
-            counted = isinstance(partitioner, SharePartitioner) and task.position_start is not None
-            ids = partitioner.partition_ids(df, task.position_start if counted else task.index << TASK_POSITION_BITS)  # type: ignore[arg-type]
+            start = _stored_position(task) if isinstance(partitioner, SharePartitioner) else None
+            ids = partitioner.partition_ids(df, task.index << TASK_POSITION_BITS if start is None else start)
             exchange.insert(df, ids, task=task.index, attempt=task.attempt)
 
     def _store(self, action: WorkerAction, stage: Stage, task: TaskSpec, output: StoreOutput, df: pl.DataFrame) -> dict[str, Any]:
@@ -681,6 +681,11 @@ _NO_NEEDS = TaskNeeds()
 
 def _needs(action: WorkerAction, task: TaskSpec) -> TaskNeeds:
     return action.stages[task.stage].properties.resources or _NO_NEEDS
+
+
+def _stored_position(task: TaskSpec) -> int | None:
+    """The position in its dataset of the first stored row that the task reads, where it was asked for."""
+    return next((ref.position_start for _, ref in task.reads if isinstance(ref, BlockRef)), None)
 
 
 def _stats(stats: ExchangeStats) -> dict[str, float]:

@@ -15,7 +15,6 @@ from hpcflow.ir.dag import Dag, Edge, Vertex
 from hpcflow.ir.operators.base import Operator
 from hpcflow.ir.operators.concat import Align, Concat
 from hpcflow.ir.operators.group_by import GroupBy
-from hpcflow.ir.operators.join import Join
 from hpcflow.ir.operators.select import Select
 from hpcflow.ir.operators.source import Source
 from hpcflow.ir.operators.with_columns import WithColumns
@@ -71,21 +70,11 @@ def _wanted(dag: Dag, edge: Edge, needed: dict[int, frozenset[str]]) -> frozense
     schemas = dag.input_schemas(edge.target)
     required = target.operator.required_columns(needed[edge.target], schemas)
     columns = frozenset(schemas[edge.index]) if required is None else required[edge.index]
-    if isinstance(target.operator, Join):
-        columns = columns | _kept_for_names(target.operator, schemas, edge.index, needed[edge.target])
     properties = edge.properties
     keys = {name for e in (*properties.keys, *(k.expression for k in properties.order)) for name in e.meta.root_names()}
     if properties.function is not None:
         return frozenset(schemas[edge.index]) if not properties.columns else columns | keys | set(properties.columns)
     return columns | keys
-
-
-def _kept_for_names(join: Join, schemas: tuple[pl.Schema, ...], index: int, needed: frozenset[str]) -> frozenset[str]:
-    """A left column whose name a needed right column shares must stay, or the right one would lose its suffix."""
-    left, right = schemas
-    if index == 0 and join.how not in ("semi", "anti"):
-        return frozenset(name for name in right if name in left and name + join.suffix in needed)
-    return frozenset()
 
 
 def _needed(dag: Dag) -> dict[int, frozenset[str]]:

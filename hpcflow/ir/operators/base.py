@@ -21,13 +21,13 @@ class TaskInfo:
     index: int
     """Number of the task within its stage; the order of a dataset's rows is (task index, row)."""
     position_start: int | None = None
-    """Global position of the first row of the stage's stored input; None unless the operator asked with `needs_positions`."""
+    """Position of the task's first row in the operator's stored input; None unless the operator asked with `needs_positions`."""
     row_start: int = 0
     """Rows that the task has put out before: not 0 where it works on its partition piece by piece."""
     rank: int = 0
     worker: int = 0
     total_rows: int | None = None
-    """Rows of all the tasks' stored inputs together; known when `position_start` is."""
+    """Rows of that input in all tasks; known when `position_start` is."""
     step: Any = None
     """Of an operator that runs on all workers at once: `step.call(function)` is `function(context)` as user MPI code (hpcflow/bsp/step.py)."""
 

@@ -44,18 +44,18 @@ class Join(Operator):
 
     def required_columns(self, needed: frozenset[str], inputs: tuple[pl.Schema, ...]) -> tuple[frozenset[str], ...]:
         left, right = inputs
-        from_left = {name for name in needed if name in left}
-        from_right = set()
-        for name in right:
-            if name in needed and name not in left:
-                from_right.add(name)
-            if name + self.suffix in needed:  # the suffix is given only while the left column of that name is there
-                from_right.add(name)
-                if name in left:
-                    from_left.add(name)
+        shown = self._shown_of_left(left)
+        from_left = {name for name in needed if name in shown}
+        from_right = root_names(self.right_on) | {name for name in right if (name + self.suffix if name in shown else name) in needed}
+        if self.how not in ("semi", "anti"):
+            from_left |= {name for name in from_right if name in shown}  # while they are there, the right ones have the suffix and no other name
         lefts = frozenset(from_left) | root_names(self.left_on)
-        rights = frozenset(from_right) | root_names(self.right_on)
-        return (lefts or frozenset(list(left)[:1]), rights or frozenset(list(right)[:1]))
+        return (lefts or frozenset(list(left)[:1]), frozenset(from_right) or frozenset(list(right)[:1]))
+
+    def _shown_of_left(self, left: pl.Schema) -> frozenset[str]:
+        """Columns of the left side that the result has by their names: all but the keys that a right join leaves to the right side."""
+        coalesces = self.how == "right" and self.coalesce is not False and all(key.meta.is_column() for key in (*self.left_on, *self.right_on))
+        return frozenset(left) - (root_names(self.left_on) if coalesces else frozenset())
 
     def describe(self) -> str:
         if self.how == "cross":
