@@ -173,6 +173,7 @@ class SlurmCluster:
             "KillWait=5",
             "InactiveLimit=0",
             "SwitchType=switch/none",
+            "SlurmdParameters=config_overrides",  # as many CPUs and as much memory as the nodes say, not as this host has
             "JobCompType=jobcomp/none",
         ]
         if self.accounting:
@@ -186,7 +187,8 @@ class SlurmCluster:
             lines += ["AccountingStorageType=accounting_storage/none", "JobAcctGatherType=jobacct_gather/none", "MinJobAge=300"]
         for i in range(1, self.nodes + 1):
             lines.append(
-                f"NodeName=n{i} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[i]} CPUs={self.cpus} RealMemory={self.memory_mb} State=UNKNOWN"
+                f"NodeName=n{i} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[i]} CPUs={self.cpus} RealMemory={self.memory_mb} "
+                f"Weight={1 + self.nodes - i} State=UNKNOWN"  # jobs that may choose begin with the last node
             )
         lines.append(f"PartitionName=main Nodes=n[1-{self.nodes}] Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO DefMemPerCPU=500")
         return "\n".join([*lines, self.extra, ""])

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from hpcflow.testing.slurm import SlurmCluster, missing_programs
+from tests.slurm.failures import Cases
 
 MPICH = find_spec("mpich") is not None or (Path(sys.prefix) / "bin" / "mpichversion").exists()
 PROJECT = Path(__file__).parents[2]
@@ -27,7 +28,7 @@ def _cluster(accounting: bool) -> Iterator[SlurmCluster]:
         pytest.fail("slurmd starts steps as the submitting user and has to be started by root")
     directory = Path(tempfile.mkdtemp(prefix="slurm-"))
     try:
-        with SlurmCluster(directory, accounting=accounting) as cluster:
+        with SlurmCluster(directory, cpus=8 if accounting else 2, accounting=accounting) as cluster:
             yield cluster
     finally:
         shutil.rmtree(directory, ignore_errors=True)
@@ -43,6 +44,25 @@ def slurm() -> Iterator[SlurmCluster]:
 def accounting_slurm() -> Iterator[SlurmCluster]:
     """A running cluster with slurmdbd, which watches memory."""
     yield from _cluster(accounting=True)
+
+
+@pytest.fixture(scope="session")
+def failing_cases(accounting_slurm: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cases]:
+    """What test_failures.py looks at, submitted before the first of all tests here: some of it takes as long as Slurm's shortest time limit."""
+    cases = Cases(accounting_slurm, tmp_path_factory.mktemp("failures"))
+    cases.submit()
+    yield cases
+    cases.end()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever looks at the failing cases comes last, and they are submitted first."""
+    last = [item for item in items if "failing_cases" in getattr(item, "fixturenames", ())]
+    if last:
+        items[:] = [item for item in items if item not in last] + last
+        first = next(item for item in items if Path(str(item.path)).parent == Path(__file__).parent)
+        names = first.fixturenames  # type: ignore[attr-defined]
+        names.insert(0, "failing_cases") if "failing_cases" not in names else None
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hpcflow.errors import LaunchError
+from hpcflow.launch.executors.told_by_slurm import reason_in_logs
 from hpcflow.launch.request import JobRequest
 from hpcflow.launch.stop import STOP_CODE
 
@@ -157,6 +158,9 @@ def read_exit(directory: str) -> JobStatus | None:
     except (OSError, ValueError) as error:
         raise QueryFailedError(f"{directory}/exit.json cannot be read: {error}") from error
     code = int(facts["code"])
+    told = reason_in_logs(directory) if code not in (0, STOP_CODE) or facts.get("cancelled") else None
+    if told is not None:
+        return JobStatus(JobState.FAILED, code, FailureClass(told[0]), told[1])
     if facts.get("cancelled"):
         return JobStatus(JobState.CANCELLED, code, reason=f"ended by signal {facts['cancelled']}")
     if code == 0:
@@ -164,3 +168,9 @@ def read_exit(directory: str) -> JobStatus | None:
     if code == STOP_CODE:
         return JobStatus(JobState.FAILED, code, FailureClass.STOPPED, "saved its state and stopped")
     return JobStatus(JobState.FAILED, code, FailureClass.PROGRAM, f"exit status {code}")
+
+
+def taken_from_its_node(directory: str) -> JobStatus:
+    """Of an attempt without an end, whose job the scheduler has put back into its queue: the node's failure, unless its log says otherwise."""
+    failure, reason = reason_in_logs(directory) or (FailureClass.NODE.value, "the scheduler has put the job back into its queue")
+    return JobStatus(JobState.FAILED, None, FailureClass(failure), reason)

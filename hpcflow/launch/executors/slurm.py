@@ -21,6 +21,7 @@ from hpcflow.errors import ConfigError, LaunchError
 from hpcflow.launch.executors import slurm_query as query
 from hpcflow.launch.executors.base import (
     Executor,
+    FailureClass,
     JobHandle,
     JobState,
     JobStatus,
@@ -28,11 +29,13 @@ from hpcflow.launch.executors.base import (
     Rendered,
     SubmitLimitError,
     read_exit,
+    taken_from_its_node,
     write_files,
 )
 from hpcflow.launch.executors.shell import render_script
 from hpcflow.launch.executors.slurm_directives import directive, refuse_control
 from hpcflow.launch.executors.slurm_fields import SlurmFields, dependency_text
+from hpcflow.launch.executors.told_by_slurm import reason_in_logs
 from hpcflow.launch.launchers.wording import slurm_argv
 from hpcflow.launch.request import JobRequest
 from hpcflow.launch.settings import settings
@@ -168,7 +171,7 @@ class SlurmExecutor(SlurmFields, Executor):
         found: dict[str, JobStatus] = {}
         for handle in handles:
             ended = read_exit(handle.directory)
-            if ended is not None:
+            if ended is not None and not query.killed(ended):
                 found[handle.key] = ended
             else:
                 open_ones[handle.id] = handle
@@ -178,13 +181,25 @@ class SlurmExecutor(SlurmFields, Executor):
         lines = {line.id: line for line in told} | {line.written_id: line for line in told}
         for id, handle in open_ones.items():
             line = lines.get(id)
-            status = query.status_of(line) if line is not None else self._forgotten(handle)
-            if status.state.final:  # the file may have been written since, and a scheduler's end without one is worth a closer look
-                status = read_exit(handle.directory) or _with_code(status, self._ask_scontrol(id))
-                if status.state is JobState.SUCCEEDED and read_exit(handle.directory) is None:
-                    status = JobStatus(JobState.FAILED, status.code, status.failure, "Slurm says completed, and the job has left no exit file")
-            found[handle.key] = status
+            found[handle.key] = self._closer(handle, query.status_of(line) if line is not None else self._forgotten(handle))
         return found
+
+    def _closer(self, handle: JobHandle, told: JobStatus) -> JobStatus:
+        """What Slurm says of an attempt, beside what the attempt itself has left."""
+        ended = read_exit(handle.directory)  # it may have been written since
+        if ended is None and query.run_again(handle):
+            return taken_from_its_node(handle.directory)
+        if ended is not None:
+            return query.settled(ended, told) if query.killed(ended) else ended
+        if not told.state.final:
+            return told
+        told = _with_code(told, self._ask_scontrol(handle.id))
+        explained = reason_in_logs(handle.directory) if told.state is not JobState.SUCCEEDED else None
+        if explained is not None:
+            return JobStatus(JobState.FAILED, told.code, FailureClass(explained[0]), explained[1])
+        if told.state is JobState.SUCCEEDED:
+            return JobStatus(JobState.FAILED, told.code, told.failure, "Slurm says completed, and the job has left no exit file")
+        return told
 
     def cancel(self, handles: Sequence[JobHandle], force: bool = False) -> None:
         ids = [handle.id for handle in handles]

@@ -1,14 +1,16 @@
-"""What squeue and scontrol say about jobs, as text becomes facts: pure functions over their output.
+"""What squeue and scontrol say about jobs, as text becomes facts: pure functions over their output and over the files of an attempt.
 
 Invariant: a state that is not in the table is `unknown`, never guessed.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
-from hpcflow.launch.executors.base import FailureClass, JobState, JobStatus
+from hpcflow.launch.executors.base import FailureClass, JobHandle, JobState, JobStatus
 
 SEPARATOR = "\x1f"
 FORMAT = SEPARATOR.join(("%i", "%A", "%T", "%r", "%S", "%j"))
@@ -86,7 +88,33 @@ def status_of_scontrol(facts: dict[str, str]) -> JobStatus:
     status = None
     if state.final and code.isdigit():
         status = 128 + int(signal) if signal.isdigit() and int(signal) else int(code)
+        if status == 0 and state is not JobState.SUCCEEDED:  # of a job that never came to its end
+            status = None
     return JobStatus(state, status, failure, facts.get("Reason", ""))
+
+
+def killed(ended: JobStatus) -> bool:
+    """Whether an exit file says that a signal ended the job, and not whose: that is Slurm's to tell, once it has finished with the job."""
+    return ended.state is JobState.CANCELLED or (ended.failure is FailureClass.PROGRAM and (ended.code or 0) > 128)
+
+
+def settled(ended: JobStatus, told: JobStatus) -> JobStatus:
+    """The exit file of a killed job, with the reason that Slurm has for it; running until Slurm has finished with the job."""
+    if told.state in (JobState.PENDING, JobState.RUNNING):
+        return JobStatus(JobState.RUNNING, None, None, "ending")
+    if told.failure in (None, FailureClass.PROGRAM):
+        return ended
+    return JobStatus(JobState.FAILED, ended.code, told.failure, told.reason)
+
+
+def run_again(handle: JobHandle) -> bool:
+    """Whether Slurm has begun this very job once more: it has announced itself as the next attempt."""
+    attempt = Path(handle.directory)
+    later = attempt.parent / str(int(attempt.name) + 1) / "submitted.json" if attempt.name.isdigit() else None
+    try:
+        return later is not None and str(json.loads(later.read_text())["id"]) == handle.id
+    except FileNotFoundError:
+        return False
 
 
 def parse_version(text: str) -> tuple[int, int] | None:

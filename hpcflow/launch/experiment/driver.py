@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpcflow.errors import HpcflowError, LaunchError
-from hpcflow.launch.executors.base import Executor, FailureClass, JobHandle, JobState, JobStatus, QueryFailedError, SubmitLimitError
+from hpcflow.launch.executors.base import Executor, JobHandle, JobState, JobStatus, QueryFailedError, SubmitLimitError
 from hpcflow.launch.executors.registry import from_json
 from hpcflow.launch.experiment.decide import Attempt, Skip, Submit, TaskState, exit_status, next_steps, state_of
 from hpcflow.launch.experiment.lease import Lease
@@ -139,15 +139,14 @@ class Driver:
         attempts[-1] = Attempt(running.number, status, time.time())
         if status.state.final:
             del self.running[name]
-            if status.failure is FailureClass.STOPPED:
+            if status.state is JobState.FAILED:
                 self._adopt_requeued(task, running)
         self._listen(name, self._state(task), status.reason)
         return True
 
     def _adopt_requeued(self, task: Task, running: Running) -> None:
         """A job that asked Slurm to run it again goes on under the same id, as the attempt that it has announced itself."""
-        later = [a for a in self.records.view(self.spec).attempts[task.name] if a.number > running.number]
-        for attempt in later:
+        for attempt in self.records.later_attempts(task, running.number):
             handle = self.records.handle(task, attempt.number)
             self.attempts[task.name].append(attempt)
             if handle is not None and not attempt.status.state.final:

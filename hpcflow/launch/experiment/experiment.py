@@ -172,7 +172,7 @@ class Experiment:
     @property
     def directory(self) -> Path:
         """Where its files are."""
-        return home() / "experiments" / f"{slug(self.title)}-{self.id}"
+        return self._records.directory if self._records is not None else home() / "experiments" / f"{slug(self.title)}-{self.id}"
 
     # -- doing it --------------------------------------------------------------------------------------------------------------------------------
 

@@ -10,12 +10,12 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hpcflow.errors import LaunchError
-from hpcflow.launch.executors.base import FailureClass, JobHandle, JobState, JobStatus, read_exit
+from hpcflow.launch.executors.base import FailureClass, JobHandle, JobState, JobStatus, read_exit, taken_from_its_node
 from hpcflow.launch.experiment.decide import Attempt, TaskState, state_of
 from hpcflow.launch.experiment.model import Spec, Task, spec_from_json
 from hpcflow.launch.files import append_line, create_json, make_directory, read_json, read_lines, write_bytes, write_json
@@ -100,6 +100,10 @@ class Records:
         value = read_json(self.attempt_directory(task, number) / "submitted.json")
         return None if value is None else JobHandle(value["key"], value["directory"], value["id"], value["facts"])
 
+    def later_attempts(self, task: Task, number: int) -> list[Attempt]:
+        """Attempts after `number`, as the files say."""
+        return [attempt for attempt in self._attempts(task, {}) if attempt.number > number]
+
     # -- journal ---------------------------------------------------------------------------------------------------------------------------------
 
     def note(self, event: str, **values: Any) -> None:
@@ -156,7 +160,13 @@ class Records:
             told = read_exit(str(directory))
             seen = observed.get((task.name, number))
             if told is not None:
+                if seen is not None and seen[0].failure not in (None, FailureClass.PROGRAM) and told.failure in (None, FailureClass.PROGRAM):
+                    told = told if told.state is JobState.SUCCEEDED else replace(seen[0], code=told.code)  # the scheduler knew why it was killed
                 found.append(Attempt(number, told, (directory / "exit.json").stat().st_mtime))
+            elif seen is not None and seen[0].state.final:
+                found.append(Attempt(number, seen[0], seen[1]))
+            elif (again := read_json(folder / str(number + 1) / "intent.json")) is not None and again.get("requeued"):
+                found.append(Attempt(number, taken_from_its_node(str(directory)), seen[1] if seen is not None else 0.0))
             elif seen is not None:
                 found.append(Attempt(number, seen[0], seen[1]))
             else:
