@@ -40,12 +40,12 @@ test: test-fast test-wheel test-mpi-all test-faults  ## fast part, the wheel, MP
 test-all: test test-thorough test-slurm test-big  ## everything
 
 test-fast: $(MPICH)/.stamp  ## what needs no MPI world, exhaustive cases left out: under a minute
-	timeout --kill-after=10 900 $(BIN)/python -m pytest -q -n 4 --dist worksteal $(AGAIN)
+	timeout --kill-after=10 900 $(BIN)/python -m pytest -q -n 3 --dist worksteal $(AGAIN)
 
 test-thorough: $(MPICH)/.stamp  ## the exhaustive and slow cases that test-fast leaves out, and more examples of each random test
 	@set -e; for wheel in $(WHEELS); do timeout --kill-after=10 900 $$wheel/bin/python -m pytest -q $(AGAIN) -m "faults and thorough" tests/faults; done
 	@set -e; for wheel in $(WHEELS); do for size in $(SIZES); do THOROUGH=1 tools/mpi_tests.sh $$wheel $$size; done; done
-	timeout --kill-after=10 900 $(BIN)/python -m pytest -q -n 4 --dist worksteal $(AGAIN) --hypothesis-profile=thorough -m "(thorough or hypothesis) and not big and not wheel and not faults and not slurm"
+	timeout --kill-after=10 900 $(BIN)/python -m pytest -q -n 3 --dist worksteal $(AGAIN) --hypothesis-profile=thorough -m "(thorough or hypothesis) and not big and not wheel and not faults and not slurm"
 
 test-wheel: $(MPICH)/.stamp  ## wheel from the source distribution, installed into an empty environment
 	timeout --kill-after=10 600 $(BIN)/python -m pytest -q $(AGAIN) -m wheel tests/packaging

@@ -22,10 +22,13 @@ from benchmarks.peers.turns import parse_options, print_medians, take_turns
 
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
+KEEP_FREED = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**30))
+"""glibc keeps what is freed: on a virtual machine the first touch of a page takes long, and whoever comes after a pause would pay it."""
+
 
 def systems(iterations: int) -> tuple[System, ...]:
     """hpcflow and by_hand run in this environment, the others in their own."""
-    env = {**ONE_THREAD, "K_MEANS_ITERATIONS": str(iterations)}
+    env = {**ONE_THREAD, **KEEP_FREED, "K_MEANS_ITERATIONS": str(iterations)}
     mpirun = str(Path(sys.executable).parent / "mpirun")
     many = ("--oversubscribe", "--bind-to", "none") if "OMPI_ALLOW_RUN_AS_ROOT" in os.environ else ()
     return (
