@@ -156,9 +156,8 @@ def _check_cancelling(jobs: Jobs) -> None:
         while "started" not in log(handle):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-    found = jobs.executor.find(running.key, running.directory)
-    assert found is not None and found.id == running.id, (found, running)
-    assert jobs.executor.find("hf-nobody-1", str(jobs.root)) is None
+    found = jobs.executor.find({running.key: running.directory, "hf-nobody-1": str(jobs.root)})
+    assert found.keys() == {running.key} and found[running.key].id == running.id, (found, running)
     jobs.executor.cancel([running, finished])
     assert jobs.wait([running])[0].state is JobState.CANCELLED
     assert jobs.wait([finished])[0].state is JobState.SUCCEEDED

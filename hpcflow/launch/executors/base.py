@@ -1,4 +1,4 @@
-"""What an executor is: render a request, submit it, say how jobs are, cancel them.
+"""What an executor is: render a request, submit it, say how jobs are, cancel them. One that has arrays submits a fan-out as one batch.
 
 Invariant: `render` is pure and contacts nothing. `states` asks the system once for any number of jobs, and raises `QueryFailedError` when it gets no
 answer: no state is ever concluded from a failed query. The exit file, which the job itself writes, outranks what a scheduler says.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -94,6 +94,38 @@ class Rendered:
     argv: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Attempts that are submitted as one: a fan-out.
+
+    key: of the whole; the element of index i is the job of the key `element_key(key, i)`
+    directory: of the batch's own script, and of a link `elements/<i>` to the attempt's directory for each index
+    elements: index -> what to run; a batch that is submitted again has those that are missing
+    """
+
+    key: str
+    directory: str
+    elements: Mapping[int, Rendered]
+
+
+def element_key(key: str, index: int) -> str:
+    """
+    >>> element_key("ab-12", 3)
+    'ab-12_3'
+    """
+    return f"{key}_{index}"
+
+
+def batch_of(key: str) -> tuple[str, int] | None:
+    """The batch and the index in it of an element's key; None for a job of its own.
+
+    >>> batch_of("ab-12_3"), batch_of("ab-12-1")
+    (('ab-12', 3), None)
+    """
+    batch, _, index = key.rpartition("_")
+    return (batch, int(index)) if batch and index.isdigit() else None
+
+
 class QueryFailedError(LaunchError):
     """The system gave no answer about its jobs: ask again later."""
 
@@ -116,8 +148,8 @@ class Executor(ABC):
         """Write the files and start the job. Raises SubmitLimitError, or LaunchError with what the system said."""
 
     @abstractmethod
-    def find(self, key: str, directory: str) -> JobHandle | None:
-        """The job that was submitted under this key, if there is one. Raises QueryFailedError."""
+    def find(self, wanted: Mapping[str, str]) -> dict[str, JobHandle]:
+        """Those of the keys (key -> the attempt's directory) under which there is a job, by one query. Raises QueryFailedError."""
 
     @abstractmethod
     def states(self, handles: Sequence[JobHandle]) -> dict[str, JobStatus]:
@@ -126,6 +158,22 @@ class Executor(ABC):
     @abstractmethod
     def cancel(self, handles: Sequence[JobHandle], force: bool = False) -> None:
         """Ask the jobs to end, or with `force` end them; finished ones are left alone."""
+
+    def batch_key(self, request: JobRequest) -> Hashable | None:
+        """What requests must have in common to be submitted as one batch; None: each is submitted by itself."""
+        return None
+
+    def batch_size(self) -> int:
+        """How many requests one batch may have."""
+        return 1
+
+    def render_batch(self, batch: Batch) -> str:
+        """The script of a batch. For executors that give a `batch_key`."""
+        raise NotImplementedError(f"{self.name} has no batches")
+
+    def submit_batch(self, batch: Batch) -> dict[str, JobHandle]:
+        """Submit all elements at once; key -> handle. Raises as `submit` does, and then nothing was submitted."""
+        raise NotImplementedError(f"{self.name} has no batches")
 
     task_needs: ClassVar[tuple[str, ...]] = ("memory_mb", "gpus")
     """What a task may ask for itself beside the executor's fields, which mean the whole job or the whole budget."""

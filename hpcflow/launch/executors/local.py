@@ -20,6 +20,7 @@ from typing import ClassVar
 
 from hpcflow.errors import ConfigError, LaunchError
 from hpcflow.launch.executors.base import Executor, FailureClass, JobHandle, JobState, JobStatus, Rendered, read_exit, write_files
+from hpcflow.launch.executors.processes import boot_id, process_start, process_state, processes_of
 from hpcflow.launch.executors.shell import render_script
 from hpcflow.launch.launchers.wording import local_argv
 from hpcflow.launch.request import JobRequest
@@ -78,15 +79,14 @@ class LocalExecutor(Executor):
         _STARTED[process.pid] = process
         return _handle(request.key, request.directory, process.pid)
 
-    def find(self, key: str, directory: str) -> JobHandle | None:
-        script = f"{directory}/script.sh".encode()
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                with contextlib.suppress(OSError):
-                    if (entry / "cmdline").read_bytes().split(b"\0")[:2] == [b"/bin/sh", script]:
-                        return _handle(key, directory, int(entry.name))
-        claim = Path(directory) / "claim.json"
-        return JobHandle(key, directory, "claimed", {"host": socket.gethostname(), "boot_id": boot_id(), "start": ""}) if claim.exists() else None
+    def find(self, wanted: Mapping[str, str]) -> dict[str, JobHandle]:
+        scripts: dict[tuple[str, ...], str] = {("/bin/sh", f"{directory}/script.sh"): key for key, directory in wanted.items()}
+        found = {scripts[argv]: pid for argv, pid in processes_of(list(scripts)).items()}
+        handles = {key: _handle(key, wanted[key], pid) for key, pid in found.items()}
+        for key, directory in wanted.items():
+            if key not in handles and (Path(directory) / "claim.json").exists():
+                handles[key] = JobHandle(key, directory, "claimed", {"host": socket.gethostname(), "boot_id": boot_id(), "start": ""})
+        return handles
 
     def states(self, handles: Sequence[JobHandle]) -> dict[str, JobStatus]:
         return {handle.key: read_exit(handle.directory) or self._without_exit(handle) for handle in handles}
@@ -138,7 +138,7 @@ def _alive(handle: JobHandle) -> bool:
     """Whether the very process of the handle runs, or has left others in its session (a zombie does not run)."""
     if not handle.id.isdigit():
         return False
-    return process_start(int(handle.id)) == handle.facts.get("start") != "" and _process_state(int(handle.id)) != "Z"
+    return process_start(int(handle.id)) == handle.facts.get("start") != "" and process_state(int(handle.id)) != "Z"
 
 
 def _reap(handle: JobHandle) -> int | None:
@@ -149,33 +149,3 @@ def _reap(handle: JobHandle) -> int | None:
     if code is not None:
         del _STARTED[process.pid]
     return code
-
-
-def process_start(pid: int) -> str:
-    """Clock ticks from boot to the start of a process; empty when there is none. The 22nd field of /proc/PID/stat."""
-    fields = _stat(pid)
-    return fields[19] if len(fields) > 19 else ""
-
-
-def _process_state(pid: int) -> str:
-    fields = _stat(pid)
-    return fields[0] if fields else ""
-
-
-def _stat(pid: int) -> list[str]:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        try:  # macOS has no /proc
-            answer = subprocess.run(["ps", "-o", "state=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-        except OSError:
-            return []
-        state, _, start = answer.stdout.strip().partition(" ")
-        return [state[:1], *[""] * 18, start.strip()] if state else []
-
-
-def boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return "unknown"

@@ -31,27 +31,35 @@ def render_script(
     template: str = "job.sh.j2",
     directives: tuple[str, ...] = (),
     searchpath: tuple[str, ...] = (),
-    **values: Any,
+    slurm: bool = False,
 ) -> str:
     """The job's script.
 
     argvs: command name -> the final argument list, launcher included
     searchpath: folders of a site, whose templates come before ours
+    slurm: this is a job of Slurm's, and may ask Slurm to run it again
     """
-    environment = _environment(searchpath)
     commands = [
         {"name": command.name, "index": index, "argv": argvs[command.name], "environment": dict(command.environment)}
         for index, command in enumerate(request.commands)
     ]
-    script: str = environment.get_template(template).render(
+    return render_template(
+        template,
+        searchpath,
         request=request,
         task_directory=str(Path(request.directory).parent.parent),
         commands=commands,
         setup=tuple(Verbatim(line) for line in request.setup),
-        directives=tuple(Verbatim(line) for line in directives),
-        **values,
+        directives=directives,
+        slurm=slurm,
     )
-    return script
+
+
+def render_template(template: str, searchpath: tuple[str, ...], *, directives: tuple[str, ...] = (), **values: Any) -> str:
+    """A template with its values quoted; directives are lines that are script already."""
+    found = _environment(searchpath).get_template(template)
+    text: str = found.render(directives=tuple(Verbatim(line) for line in directives), **values)
+    return text
 
 
 @cache

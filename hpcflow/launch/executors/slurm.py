@@ -11,15 +11,17 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
 from hpcflow.errors import ConfigError, LaunchError
+from hpcflow.launch.executors import slurm_array
 from hpcflow.launch.executors import slurm_query as query
 from hpcflow.launch.executors.base import (
+    Batch,
     Executor,
     FailureClass,
     JobHandle,
@@ -44,6 +46,8 @@ EXPORTED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TMPDI
 """Variables whose values travel with a job unless `exports` says otherwise."""
 _NOT_INHERITED = ("SLURM_", "SBATCH_", "SRUN_", "PMI_", "PMIX_", "OMPI_")
 _LIMITS = ("MaxSubmitJob", "GrpSubmitJobs", "violates accounting/QOS policy", "Job violates")
+_OVER = ("Invalid job id", "already completing", "already completed", "not an active job")
+"""What scancel says of jobs that have ended."""
 _COMMAND_TIMEOUT_S = 60.0
 
 
@@ -53,7 +57,7 @@ class SlurmExecutor(SlurmFields, Executor):
 
     launcher: how the ranks of a task start unless the task says otherwise
     dependency: further Slurm dependencies, kind -> job ids; dependency_any: one of them is enough
-    array_limit: elements of an array that run at once
+    array_limit: elements of an array that run at once (equal tasks that can be submitted together are one array)
     components: those of a heterogeneous job beyond the first; one MPI world by srun
     extra_directives: options as they are, e.g. ("--spread-job",); srun_args: words for every srun
     exports: variables whose values travel along; env: variables with values; setup: lines of shell; python; workdir
@@ -90,6 +94,8 @@ class SlurmExecutor(SlurmFields, Executor):
             raise ConfigError("a heterogeneous job has one MPI world by srun alone: say launcher='srun'")
         if self.components and self.array_limit is not None:
             raise ConfigError("a heterogeneous job cannot be an array: leave array_limit out")
+        if self.array_limit is not None and self.array_limit < 1:
+            raise ConfigError(f"array_limit={self.array_limit}: at least one element has to run")
         if self.stop_before_s is not None and self.signal is not None:
             raise ConfigError("stop_before_s and signal both send a signal before the end: give one of them")
 
@@ -101,14 +107,34 @@ class SlurmExecutor(SlurmFields, Executor):
         exported = {name: os.environ[name] for name in self.exports if name in os.environ}
         environment = {**exported, "SRUN_CPUS_PER_TASK": str(self.cpus_per_task or request.cpus_per_task), **self.env, **request.environment}
         complete = replace(request, environment=environment, setup=(*self.setup, *request.setup))
-        text = render_script(complete, argvs, directives=tuple(self.directives(request)), searchpath=(*self.templates, *settings().templates))
+        text = render_script(
+            complete, argvs, directives=tuple(self.directives(request)), searchpath=(*self.templates, *settings().templates), slurm=True
+        )
         return Rendered(request, {"script.sh": text}, ("sbatch", "--parsable", f"{request.directory}/script.sh"))
+
+    def batch_key(self, request: JobRequest) -> Hashable | None:
+        return None if self.components else (self.templates, *self._common(request))
+
+    def batch_size(self) -> int:
+        return max_array_size()
+
+    def render_batch(self, batch: Batch) -> str:
+        first = next(iter(batch.elements.values())).request
+        options: list[tuple[str, str | None]] = [("job-name", f"{_short(first.task)}.{batch.key}")]
+        options.append(("output", f"{_no_percent(batch.directory)}/elements/%a/logs/log.txt"))
+        options.append(("array", slurm_array.indices_text(batch.elements, self.array_limit)))
+        lines = [*(directive(*option) for option in options), *self._common(first)]
+        return slurm_array.render(batch, tuple(lines), (*self.templates, *settings().templates))
 
     def directives(self, request: JobRequest) -> list[str]:
         """The #SBATCH lines of a request."""
+        options = [("job-name", f"{_short(request.task)}.{request.key}"), ("output", f"{_no_percent(request.directory)}/logs/log.txt")]
+        return [*(directive(*option) for option in options), *self._common(request)]
+
+    def _common(self, request: JobRequest) -> list[str]:
+        """All lines but the name and the log file."""
         version = known_version()
-        options: list[tuple[str, str | None]] = [("job-name", f"{_short(request.task)}.{request.key}")]
-        options += [("output", f"{_no_percent(request.directory)}/logs/log.txt"), ("open-mode", "append"), ("export", "NIL")]
+        options: list[tuple[str, str | None]] = [("open-mode", "append"), ("export", "NIL")]
         options.append(("requeue" if self.requeue or request.stop_budget else "no-requeue", None))
         if self.stop_before_s is not None:
             options.append(("signal", f"B:USR1@{self.stop_before_s}"))
@@ -138,14 +164,15 @@ class SlurmExecutor(SlurmFields, Executor):
     def submit(self, rendered: Rendered) -> JobHandle:
         write_files(rendered)
         request = rendered.request
-        answer = _call(rendered.argv)
-        if answer.returncode != 0:
-            said = answer.stderr.strip()
-            if any(limit in said for limit in _LIMITS):
-                raise SubmitLimitError(f"Slurm takes no more jobs of you for now: {said}")
-            raise LaunchError(f"sbatch refused task {request.task!r}: {said}\nThe script is {request.directory}/script.sh")
-        id = answer.stdout.strip().partition(";")[0]
-        return JobHandle(request.key, request.directory, id)
+        return JobHandle(request.key, request.directory, _sbatch(rendered.argv, f"task {request.task!r}"))
+
+    def submit_batch(self, batch: Batch) -> dict[str, JobHandle]:
+        for rendered in batch.elements.values():
+            write_files(rendered)
+        script = slurm_array.write(batch, self.render_batch(batch))
+        id = _sbatch(("sbatch", "--parsable", str(script)), f"{len(batch.elements)} tasks as an array")
+        requests = {index: rendered.request for index, rendered in batch.elements.items()}
+        return {request.key: JobHandle(request.key, request.directory, f"{id}_{index}") for index, request in requests.items()}
 
     def check(self, rendered: Rendered) -> str:
         """What `sbatch --test-only` says about the request. Raises LaunchError when Slurm would refuse it."""
@@ -155,16 +182,15 @@ class SlurmExecutor(SlurmFields, Executor):
             raise LaunchError(f"sbatch would refuse task {rendered.request.task!r}: {answer.stderr.strip()}")
         return answer.stderr.strip()
 
-    def find(self, key: str, directory: str) -> JobHandle | None:
-        for line in self._lines():
-            if line.name.endswith(f".{key}"):
-                return JobHandle(key, directory, line.id)
-        claim = Path(directory) / "claim.json"
-        if claim.exists():
-            match = re.search(r'"job_id": "(\d+)"', claim.read_text())
-            if match:
-                return JobHandle(key, directory, match[1])
-        return None
+    def find(self, wanted: Mapping[str, str]) -> dict[str, JobHandle]:
+        found = {line.key: JobHandle(line.key, wanted[line.key], line.written_id) for line in self._lines() if line.key in wanted}
+        for key, directory in wanted.items():
+            claim = Path(directory) / "claim.json"
+            if key not in found and claim.exists():
+                match = re.search(r'"job_id": "(\d+(_\d+)?)"', claim.read_text())
+                if match:
+                    found[key] = JobHandle(key, directory, match[1])
+        return found
 
     def states(self, handles: Sequence[JobHandle]) -> dict[str, JobStatus]:
         open_ones: dict[str, JobHandle] = {}
@@ -203,13 +229,13 @@ class SlurmExecutor(SlurmFields, Executor):
 
     def cancel(self, handles: Sequence[JobHandle], force: bool = False) -> None:
         ids = [handle.id for handle in handles]
-        if ids:
-            answer = _call(("scancel", *(("--signal=KILL", "--full") if force else ()), *ids))
-            if answer.returncode != 0 and "Invalid job id" not in answer.stderr and "already completing" not in answer.stderr:
+        for some in slurm_array.short_ids(ids):
+            answer = _call(("scancel", *(("--signal=KILL", "--full") if force else ()), *some))
+            if answer.returncode != 0 and not any(known in answer.stderr for known in _OVER):
                 raise LaunchError(f"scancel: {answer.stderr.strip()}")
 
     def _lines(self) -> list[query.JobLine]:
-        answer = _call(("squeue", "--noheader", "--me", "--states=all", f"--format={query.FORMAT}"))
+        answer = _call(("squeue", "--noheader", "--array", "--me", "--states=all", f"--format={query.FORMAT}"))
         if answer.returncode != 0:
             raise QueryFailedError(f"squeue gave no answer: {answer.stderr.strip()}")
         return query.parse_squeue(answer.stdout)
@@ -228,6 +254,28 @@ class SlurmExecutor(SlurmFields, Executor):
             state, _, code = answer.stdout.strip().splitlines()[0].partition("|")
             return query.status_of_scontrol({"JobState": state.split()[0], "ExitCode": code})
         return JobStatus(JobState.UNKNOWN, reason="Slurm does not know the job any more, and it has left no exit file")
+
+
+def _sbatch(argv: Sequence[str], what: str) -> str:
+    """The id of the submitted job."""
+    answer = _call(argv)
+    if answer.returncode != 0:
+        said = answer.stderr.strip()
+        if any(limit in said for limit in _LIMITS):
+            raise SubmitLimitError(f"Slurm takes no more jobs of you for now: {said}")
+        raise LaunchError(f"sbatch refused {what}: {said}\nThe script is {argv[-1]}")
+    return answer.stdout.strip().partition(";")[0]
+
+
+@cache
+def max_array_size() -> int:
+    """How many elements an array may have here; 1 where a site has none."""
+    try:
+        answer = _call(("scontrol", "show", "config")).stdout
+    except LaunchError:
+        return slurm_array.USUAL_SIZE
+    match = re.search(r"^MaxArraySize\s*=\s*(\d+)", answer, re.MULTILINE)
+    return max(1, int(match[1]) - 1) if match else slurm_array.USUAL_SIZE  # indices are below MaxArraySize
 
 
 @cache

@@ -56,6 +56,12 @@ class JobLine:
     start: str
     name: str
 
+    @property
+    def key(self) -> str:
+        """The key under which it was submitted: the end of its name, and of an array's element its index."""
+        _, _, index = self.written_id.partition("_")
+        return self.name.rpartition(".")[2] + (f"_{index}" if index else "")
+
 
 def parse_squeue(text: str) -> list[JobLine]:
     """The lines of `squeue --noheader --format=FORMAT`."""

@@ -8,7 +8,7 @@ executor before it is submitted again; a query without an answer changes nothing
 
 from __future__ import annotations
 
-import os
+import contextlib
 import sys
 import time
 from collections.abc import Callable
@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpcflow.errors import HpcflowError, LaunchError
-from hpcflow.launch.executors.base import Executor, JobHandle, JobState, JobStatus, QueryFailedError, SubmitLimitError
+from hpcflow.launch.executors.base import Executor, JobHandle, JobState, JobStatus, QueryFailedError, SubmitLimitError, read_exit
 from hpcflow.launch.executors.registry import from_json
+from hpcflow.launch.experiment import fan_out
 from hpcflow.launch.experiment.decide import Attempt, Skip, Submit, TaskState, exit_status, next_steps, state_of
 from hpcflow.launch.experiment.lease import Lease
 from hpcflow.launch.experiment.model import Task
@@ -29,8 +30,12 @@ from hpcflow.launch.settings import settings
 
 POLL_S = {"local": 0.02}
 """Seconds between two looks at the jobs of an executor; for others the setting `poll_s`, at least 10, for the scheduler's sake."""
+EXIT_LOOK_S = 0.01
+"""A file system is asked for one exit file each so many seconds at most, and for all of them once a second at most."""
 LIMIT_WAIT_S = 30.0
 """After a submit limit, before the next try."""
+UNLIMITED = sys.maxsize
+"""Elements of a batch, unless a submit limit has been met."""
 
 Listener = Callable[[str, TaskState, str], None]
 """Called with (task, state, detail) at every change."""
@@ -62,6 +67,8 @@ class Driver:
         self.running: dict[str, Running] = {}
         self._asked: dict[str, float] = {}
         self._no_submit_before = 0.0
+        self._batch_limit = UNLIMITED
+        self._read_exits_at = 0.0
         self._heard: dict[str, int] = {}
         """Journals of other processes -> their sizes when they were read."""
         self._poll_s = settings().poll_s
@@ -92,25 +99,36 @@ class Driver:
     # -- what was begun by an earlier driver ---------------------------------------------------------------------------------------------------------
 
     def _adopt(self) -> None:
-        for task in self.spec.tasks:
-            attempts = self.attempts[task.name]
-            if not attempts or attempts[-1].status.state.final:
-                continue
-            number = attempts[-1].number
-            executor, key = self._executors[task.name], self.records.intent_key(task, number) or ""
-            directory = self.records.attempt_directory(task, number)
-            handle = self.records.handle(task, number) or executor.find(key, str(directory))
-            request = self._request(task, number, key, directory)
+        """Find the jobs of open attempts, each executor asked once; what was announced and never submitted is submitted like any other."""
+        open_ones = {
+            task.name: (task, attempts[-1].number)
+            for task in self.spec.tasks
+            if (attempts := self.attempts[task.name]) and not attempts[-1].status.state.final
+        }
+        handles = {name: self.records.handle(task, number) for name, (task, number) in open_ones.items()}
+        missing: dict[str, dict[str, str]] = {}
+        for name, (task, number) in open_ones.items():
+            if handles[name] is None:
+                key = self.records.intent_key(task, number) or ""
+                missing.setdefault(self._executors[name].name, {})[key] = str(self.records.attempt_directory(task, number))
+        found: dict[str, JobHandle] = {}
+        for kind, wanted in missing.items():
+            found |= next(e for e in self._executors.values() if e.name == kind).find(wanted)
+        for name, (task, number) in open_ones.items():
+            key = self.records.intent_key(task, number) or ""
+            handle = handles[name] or found.get(key)
             if handle is None:
-                handle = executor.submit(executor.render(request))
-            self.records.write_submitted(handle)
-            self.running[task.name] = Running(number, handle, request)
+                self.attempts[name].pop()
+                continue
+            if handles[name] is None:
+                self.records.write_submitted(handle)
+            self.running[name] = Running(number, handle, self._request(task, number, key, self.records.attempt_directory(task, number)))
 
     # -- looking -------------------------------------------------------------------------------------------------------------------------------------
 
     def _look(self) -> bool:
         """Ask the executors, each as often as its manners allow; True when something has changed."""
-        changed = False
+        changed = self._read_exits()
         by_kind: dict[str, list[str]] = {}
         for name in self.running:
             by_kind.setdefault(self._executors[name].name, []).append(name)
@@ -128,10 +146,29 @@ class Driver:
                 changed |= self._learn(name, found[self.running[name].handle.key])
         return changed
 
+    def _read_exits(self) -> bool:
+        """Ends that the jobs have written down themselves are seen without asking a scheduler."""
+        now, changed = time.monotonic(), False
+        if now < self._read_exits_at:
+            return False
+        others = [name for name in self.running if self._executors[name].name not in POLL_S]
+        self._read_exits_at = now + max(1.0, len(others) * EXIT_LOOK_S)
+        for name in others:
+            with contextlib.suppress(QueryFailedError):
+                ended = read_exit(self.running[name].handle.directory)
+                # why a job was killed, the scheduler may know better
+                changed |= ended is not None and ended.code is not None and ended.code < 128 and self._learn(name, ended)
+        return changed
+
     def _learn(self, name: str, status: JobStatus) -> bool:
         task, running = self.spec.task(name), self.running[name]
         if status == running.told:
             return False
+        if status.state is JobState.CANCELLED and status.reason.startswith("Dependency"):  # submitted with a dependency of Slurm's
+            del self.running[name]
+            self.attempts[name].pop()
+            self._skip(name, f"{task.condition.value} cannot come true")
+            return True
         if status.state is not running.told.state:
             self.records.observe(name, running.number, status)
         running.told = status
@@ -158,53 +195,83 @@ class Driver:
         if sizes == self._heard:
             return
         self._heard = sizes
-        for record in self.records.events():
-            if record["event"] == "cancel":
-                self.cancelled.update(record["tasks"])
+        told = {name for record in self.records.events() if record["event"] == "cancel" for name in record["tasks"]}
+        for name in told - self.cancelled:
+            if name in self.running:  # whoever cancelled it may not have seen its job yet
+                with contextlib.suppress(LaunchError):
+                    self._executors[name].cancel([self.running[name].handle])
+        self.cancelled |= told
 
     # -- acting --------------------------------------------------------------------------------------------------------------------------------------
 
     def _act(self) -> bool:
         acted = False
+        steps: list[Submit] = []
         for step in next_steps(self.spec, self.attempts, self.skipped, frozenset(self.cancelled), time.time()):
-            self.lease.keep()
             if isinstance(step, Skip):
-                self.skipped[step.task] = step.reason
-                self.records.note("skipped", task=step.task, reason=step.reason)
-                self._listen(step.task, TaskState.SKIPPED, step.reason)
+                self._skip(step.task, step.reason)
                 acted = True
             elif step.task not in self.running and time.monotonic() >= self._no_submit_before:
-                acted |= self._submit(step)
+                steps.append(step)
+        limit = self._batch_limit
+        for group in fan_out.plan(self._ready(steps), self.spec.id, limit) if steps else ():
+            self.lease.keep()
+            acted |= self._submit(group)
+            if time.monotonic() < self._no_submit_before or self._batch_limit != limit:
+                break  # a submit limit
         return acted
 
-    def _submit(self, step: Submit) -> bool:
-        task, executor = self.spec.task(step.task), self._executors[step.task]
-        directory = self.records.attempt_directory(task, step.number)
-        key = self.records.intent_key(task, step.number) or f"{self.spec.id}-{os.urandom(4).hex()}-{step.number}"
-        beside = [running.request for name, running in self.running.items() if self._executors[name].name == executor.name]
-        request = executor.place(self._request(task, step.number, key, directory), beside)
-        if request is None:
-            return False
-        rendered = executor.render(request)
-        if self.records.intent_key(task, step.number) is None:
-            self.records.write_intent(task, step.number, key)
+    def _skip(self, name: str, reason: str) -> None:
+        self.skipped[name] = reason
+        self.records.note("skipped", task=name, reason=reason)
+        self._listen(name, TaskState.SKIPPED, reason)
+
+    def _ready(self, steps: list[Submit]) -> list[fan_out.Ready]:
+        """The attempts that there is room for now, with their shares of what is dealt out."""
+        beside: dict[str, list[JobRequest]] = {}
+        for name, running in self.running.items():
+            beside.setdefault(self._executors[name].name, []).append(running.request)
+        ready = []
+        for step in steps:
+            task, executor = self.spec.task(step.task), self._executors[step.task]
+            key = self.records.intent_key(task, step.number)
+            wanted = self._request(task, step.number, key or "not-yet", self.records.attempt_directory(task, step.number))
+            request = executor.place(wanted, beside.get(executor.name, ()))
+            if request is not None:
+                beside.setdefault(executor.name, []).append(request)
+                ready.append(fan_out.Ready(task, step.number, request, executor, key is not None))
+        return ready
+
+    def _submit(self, group: fan_out.Group) -> bool:
+        members = list(group.members.values())
+        for ready in members:
+            if not ready.announced:
+                self.records.write_intent(ready.task, ready.number, ready.request.key)
         try:
-            handle = executor.submit(rendered)
+            handles = group.submit(self.records.directory)
         except SubmitLimitError as error:
-            self.records.note("submit limit", task=task.name, message=str(error))
+            self.records.note("submit limit", tasks=[ready.task.name for ready in members], message=str(error))
+            if len(members) > 1:  # a part of them may fit; the intents stay, and are submitted under their keys
+                self._batch_limit = len(members) // 2
+                return True
+            self._batch_limit = UNLIMITED
             self._no_submit_before = time.monotonic() + LIMIT_WAIT_S
             return False
         except LaunchError as error:
-            status = JobStatus(JobState.FAILED, None, None, str(error))
-            self.records.observe(task.name, step.number, status)
-            self.attempts[task.name].append(Attempt(step.number, status, time.time()))
-            self._listen(task.name, self._state(task), str(error))
+            for ready in members:
+                status = JobStatus(JobState.FAILED, None, None, str(error))
+                self.records.observe(ready.task.name, ready.number, status)
+                self.attempts[ready.task.name].append(Attempt(ready.number, status, time.time()))
+                self._listen(ready.task.name, self._state(ready.task), str(error))
             return True
-        self.records.write_submitted(handle)
-        self.attempts[task.name].append(Attempt(step.number, JobStatus(JobState.PENDING), time.time()))
-        self.running[task.name] = Running(step.number, handle, request)
-        self._asked.pop(executor.name, None) if executor.name in POLL_S else None
-        self._listen(task.name, TaskState.PENDING, f"attempt {step.number}, {executor.name} {handle.id}")
+        for ready in members:
+            name, handle = ready.task.name, handles[ready.request.key]
+            self.records.write_submitted(handle)
+            self.attempts[name].append(Attempt(ready.number, JobStatus(JobState.PENDING), time.time()))
+            self.running[name] = Running(ready.number, handle, ready.request)
+            self._listen(name, TaskState.PENDING, f"attempt {ready.number}, {ready.executor.name} {handle.id}")
+        if members[0].executor.name in POLL_S:
+            self._asked.pop(members[0].executor.name, None)
         return True
 
     def _request(self, task: Task, number: int, key: str, directory: Path) -> JobRequest:

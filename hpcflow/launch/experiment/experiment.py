@@ -25,7 +25,7 @@ from typing import Any, Self
 
 from hpcflow.errors import ConfigError, LaunchError, near_names
 from hpcflow.launch.config.buildable import Buildable
-from hpcflow.launch.executors.base import Executor, FailureClass, JobHandle
+from hpcflow.launch.executors.base import Executor, FailureClass, JobHandle, SubmitLimitError
 from hpcflow.launch.executors.local import LocalExecutor
 from hpcflow.launch.executors.registry import from_json, to_json
 from hpcflow.launch.experiment import slurm_alone
@@ -202,10 +202,14 @@ class Experiment:
             self._detached = True
             if slurm_alone.possible(self._records.spec()):
                 lease = Lease.take(self.directory)
-                slurm_alone.submit_all(self._records, self._records.spec())
-                lease.give_back()
-            else:
-                self._start_supervisor()
+                try:
+                    slurm_alone.submit_all(self._records, self._records.spec())
+                    return self
+                except SubmitLimitError as error:  # somebody has to stay and wait
+                    self._records.note("submit limit", message=str(error))
+                finally:
+                    lease.give_back()
+            self._start_supervisor()
             return self
         lease = Lease.take(self.directory)
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcflow.errors import LaunchError
-from hpcflow.launch.executors.local import boot_id, process_start
+from hpcflow.launch.executors.processes import boot_id, process_start
 from hpcflow.launch.files import create_json, read_json, write_json
 
 STALE_S = 60.0

@@ -122,7 +122,16 @@ class Records:
     def observe(self, task: str, number: int, status: JobStatus) -> None:
         """Keep what a scheduler said of an attempt."""
         failure = None if status.failure is None else status.failure.value
-        self.note("observed", task=task, attempt=number, state=status.state.value, code=status.code, failure=failure, reason=status.reason)
+        self.note(
+            "observed",
+            task=task,
+            attempt=number,
+            state=status.state.value,
+            code=status.code,
+            failure=failure,
+            reason=status.reason,
+            start_estimate=status.start_estimate,
+        )
 
     # -- everything ------------------------------------------------------------------------------------------------------------------------------
 
@@ -135,7 +144,7 @@ class Records:
         for record in self.events():
             if record["event"] == "observed":
                 failure = None if record["failure"] is None else FailureClass(record["failure"])
-                status = JobStatus(JobState(record["state"]), record["code"], failure, record["reason"])
+                status = JobStatus(JobState(record["state"]), record["code"], failure, record["reason"], record.get("start_estimate"))
                 observed[record["task"], record["attempt"]] = status, record["time"]
             elif record["event"] == "skipped":
                 skipped[record["task"]] = record["reason"]
@@ -167,8 +176,9 @@ class Records:
                 found.append(Attempt(number, seen[0], seen[1]))
             elif (again := read_json(folder / str(number + 1) / "intent.json")) is not None and again.get("requeued"):
                 found.append(Attempt(number, taken_from_its_node(str(directory)), seen[1] if seen is not None else 0.0))
-            elif seen is not None:
-                found.append(Attempt(number, seen[0], seen[1]))
             else:
-                found.append(Attempt(number, JobStatus(JobState.PENDING)))
+                status, when = seen or (JobStatus(JobState.PENDING), 0.0)
+                if status.state is JobState.PENDING and (directory / "claim.json").exists():
+                    status = JobStatus(JobState.RUNNING, reason="has begun")
+                found.append(Attempt(number, status, when))
         return found

@@ -73,16 +73,35 @@ def overall(states: list[TaskState]) -> str:
 
 
 def dryrun_text(spec: Spec, directory: Path) -> str:
-    """The scripts and commands of every first attempt, in the order in which they could run."""
-    parts = []
+    """The scripts and commands of every first attempt, in the order in which they could run. An array shows one of its scripts."""
+    parts: list[Any] = []  # text, or what stands for the heads of a fan-out
+    shown: dict[Any, list[str]] = {}
     for task in order(spec.tasks):
         executor = from_json(task.executor)
         attempt = directory / "tasks" / task.directory / "attempts" / "1"
-        rendered = executor.render(job_request(task, executor, 1, f"{spec.id}-0-1", attempt, None))
+        request = job_request(task, executor, 1, f"{spec.id}-0-1", attempt, None)
         needs = f" after {', '.join(task.needs)} ({task.condition.value})" if task.needs else ""
-        parts.append(f"# task {printable(task.name)} on {executor.name}{needs}\n# {' '.join(rendered.argv)}\n")
+        head = printable(f"# task {task.name} on {executor.name}{needs}")
+        together = executor.batch_key(request)
+        fan = None if together is None else (executor.name, together, task.needs, task.condition)
+        if fan is not None and fan in shown:
+            shown[fan].append(head)
+            continue
+        rendered = executor.render(request)
+        if fan is not None:
+            shown[fan] = [head]
+            parts.append(fan)
+        else:
+            parts.append(head)
+        parts.append(f"# {' '.join(rendered.argv)}\n")
         parts += [f"# {name}\n{text}" for name, text in rendered.files.items()]
-    return "\n".join(parts)
+    return "\n".join(part if isinstance(part, str) else _heads(shown[part]) for part in parts)
+
+
+def _heads(lines: list[str]) -> str:
+    if len(lines) == 1:
+        return lines[0]
+    return "\n".join([*lines, f"# one array of these {len(lines)}; the script of the first element:"])
 
 
 def age(created: str) -> str:
