@@ -183,7 +183,11 @@ class SlurmExecutor(SlurmFields, Executor):
         return answer.stderr.strip()
 
     def find(self, wanted: Mapping[str, str]) -> dict[str, JobHandle]:
-        found = {line.key: JobHandle(line.key, wanted[line.key], line.written_id) for line in self._lines() if line.key in wanted}
+        found = {
+            line.key: JobHandle(line.key, wanted[line.key], line.written_id if "_" in line.written_id else line.id)
+            for line in self._lines()
+            if line.key in wanted
+        }
         for key, directory in wanted.items():
             claim = Path(directory) / "claim.json"
             if key not in found and claim.exists():
