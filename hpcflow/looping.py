@@ -148,7 +148,8 @@ def _compiled(session: Session, loop: Loop, forms: Forms, most: int) -> Compiled
     logical = one_step or logical
     # What is kept is cut off before joins are decided: a side that lies in the partitions of its keys from the first iteration on costs no shuffle.
     whole, reports = optimize(logical, before, context)
-    split = split_body(whole, [loop.state_key(part) for part in loop.initial], f"{loop.key}/kept/")
+    outs = [_out_key(loop, part) for part in loop.bodies]
+    split = split_body(whole, [loop.state_key(part) for part in loop.initial], f"{loop.key}/kept/", outs)
     sizes = estimate_bytes(whole, context) if split.kept else {}
     kept = {key: (0, size) for key, vertex in split.kept_from.items() if (size := sizes[vertex]) is not None}
     context = replace(context, cached={**context.cached, **kept}, partitioned={**context.partitioned, **split.kept})

@@ -56,6 +56,9 @@ from hpcflow.runtime.master import CacheGoneError
 from hpcflow.runtime.placement import resolve_placement
 from hpcflow.runtime.progress import watch_progress
 
+_MOST_ATTEMPTS = 100
+"""Compilations of one action, each after a dataset that the one before was to read had been unpersisted."""
+
 
 class Session:
     """Workers to run datasets on: in-process ones, or the ranks of the MPI world the program was started in.
@@ -262,13 +265,16 @@ class Session:
             self._fillings.end(keys)
 
     def _prepare(self, sinks: Sequence[Dataset], name: str) -> tuple[ReadyPlan, RunnableAction]:
+        attempts = 0
         while True:
             self._actions += 1
+            attempts += 1
             ready = self._ready(sinks)
             try:
                 return ready, self._master.prepare(ready.plan, name, ready.bindings)
-            except CacheGoneError:
-                continue  # unpersisted between the two lines
+            except CacheGoneError:  # unpersisted between the two lines
+                if attempts == _MOST_ATTEMPTS:
+                    raise
 
     def _ready(self, sinks: Sequence[Dataset]) -> ReadyPlan:
         """A plan for these datasets: the one that an equal program got before, or a new one."""

@@ -37,12 +37,13 @@ class SplitBody:
     """Key of a kept dataset -> vertex whose rows it has."""
 
 
-def split_body(dag: Dag, state: Iterable[str], prefix: str) -> SplitBody:
+def split_body(dag: Dag, state: Iterable[str], prefix: str, ends: Iterable[str] = ()) -> SplitBody:
     """Cut an optimized body where rows that do not depend on the state meet those that do.
 
-    state: keys under which the body reads the state; prefix: of the keys under which datasets are kept
+    state: keys under which the body reads the state; prefix: of the keys under which datasets are kept; ends: keys under which an iteration leaves
+    the new state
     """
-    variant = _variant(dag, frozenset(state))
+    variant = _variant(dag, frozenset(state), frozenset(ends))
     once: dict[int, Vertex] = {}
     once_edges: list[Edge] = []
     readers: list[Vertex] = []
@@ -80,8 +81,8 @@ def split_body(dag: Dag, state: Iterable[str], prefix: str) -> SplitBody:
     if not kept:
         return SplitBody(None, each)
     whole = Dag.of([*dag.vertices.values(), *once.values()], [*dag.edges, *once_edges])
-    ends = [v.id for v in once.values() if isinstance(v.operator, Cache)]
-    return SplitBody(whole.pruned(ends), each, kept, kept_from)
+    caches = [v.id for v in once.values() if isinstance(v.operator, Cache)]
+    return SplitBody(whole.pruned(caches), each, kept, kept_from)
 
 
 def fuse_into_one_step(dag: Dag, state: str, limit: int) -> Dag | None:
@@ -112,12 +113,14 @@ def fuse_into_one_step(dag: Dag, state: str, limit: int) -> Dag | None:
     return dag.with_vertex(replace(step, operator=fused(step.operator, limit, tuple(verdict[:-1]))))
 
 
-def _variant(dag: Dag, state: frozenset[str]) -> set[int]:
-    """Vertices that depend on the state, and ends of the body that do not: an iteration has to fill them all the same."""
+def _variant(dag: Dag, state: frozenset[str], ends: frozenset[str]) -> set[int]:
+    """Vertices that depend on the state, and ends of the body that do not (others may read what is cached there): an iteration has to fill them all
+    the same."""
     variant: set[int] = set()
     for vertex in dag.topological():
         reads_state = isinstance(vertex.operator, ReadCache) and vertex.operator.key in state
-        if reads_state or not dag.outputs(vertex.id) or any(edge.source in variant for edge in dag.inputs(vertex.id)):
+        is_end = not dag.outputs(vertex.id) or (isinstance(vertex.operator, Cache) and vertex.operator.key in ends)
+        if reads_state or is_end or any(edge.source in variant for edge in dag.inputs(vertex.id)):
             variant.add(vertex.id)
     return variant
 

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 import hpcflow as hf
+from hpcflow.testing.session import InProcessSession
 from tests.api.oracle import check, same
 from tests.thorough import spread
 
@@ -72,3 +73,12 @@ OF_ONE_VALUE = {
 def test_an_aggregate_of_an_aggregate_is_of_one_value(one_session, name):
     check(one_session, lambda t: t.select(z=OF_ONE_VALUE[name]), PAIR)
     check(one_session, lambda t: t.with_columns(z=OF_ONE_VALUE[name]), PAIR)
+
+
+@pytest.mark.parametrize("properties", [{"compression": "lz4"}, {"data_store": "scratch"}, {"persistence": "keep"}, {"partition_count": 3}], ids=str)
+@pytest.mark.parametrize("input", [0, 1])
+def test_what_the_user_chose_of_an_edge_is_kept_when_a_join_is_broadcast(input, properties):
+    with InProcessSession(workers=2, progress="off") as session:
+        joined = session.from_polars(LEFT).join(session.from_polars(RIGHT), left_on="g", right_on="c").with_property(input=input, **properties)
+        assert "broadcast" in joined.explain()
+        same(joined.collect(), LEFT.join(RIGHT, left_on="g", right_on="c"), by="g")

@@ -388,3 +388,14 @@ def test_a_loop_within_a_step_keeps_its_other_inputs(two):
 
 def added(ctx, state, more):
     return {"k": state["k"], "v": state["v"] + ctx.comm.allreduce(float(more["x"].sum()), op=ctx.MPI.SUM)}
+
+
+def test_a_state_that_does_not_depend_on_the_one_before_may_have_metrics(two):
+    def body(state):
+        new = fixed.filter(pl.col("v") > 3)
+        return new, new.select(n=pl.len())
+
+    fixed = two.from_polars(STATE)
+    state, metrics = hf.iterate(body, two.from_polars(STATE), max_iterations=3)
+    assert state.collect().equals(STATE.filter(pl.col("v") > 3))
+    assert metrics.collect().item() == 2

@@ -12,7 +12,7 @@ from hpcflow.compiler.policy import CompileContext
 from hpcflow.ir.dag import Dag, Edge
 from hpcflow.ir.operators.join import Join
 from hpcflow.ir.partitioning import all_partitionings, partitioning_of
-from hpcflow.ir.properties import EdgeProperties, Pattern
+from hpcflow.ir.properties import Pattern
 
 RIGHT_MAY_BE_BROADCAST = ("inner", "left", "semi", "anti")
 LEFT_MAY_BE_BROADCAST = ("inner", "right")
@@ -53,6 +53,8 @@ def _fits(small: Edge, big: Edge, sizes: dict[int, int | None], context: Compile
 
 
 def _broadcast(dag: Dag, small: Edge, big: Edge) -> Dag:
-    dag = dag.with_edge(small, replace(small, properties=replace(small.properties, pattern=Pattern.BROADCAST, keys=(), partition_count=None)))
-    kept = EdgeProperties(permanent=big.properties.permanent)
-    return dag.with_edge(big, replace(big, properties=kept))
+    def along(edge: Edge, pattern: Pattern) -> Edge:
+        return replace(edge, properties=replace(edge.properties, pattern=pattern, keys=(), partition_count=None))
+
+    dag = dag.with_edge(small, along(small, Pattern.BROADCAST))
+    return dag.with_edge(big, along(big, Pattern.ONE_TO_ONE))
