@@ -59,7 +59,7 @@ class Cases:
             for name in ("SLURM_CONF", "PATH"):
                 patch.setenv(name, self.cluster.environment[name])
             patch.setenv("HPCFLOW_LAUNCH_HOME", str(self.root / "home"))
-            patch.setenv("PYTHONPATH", str(PROJECT))
+            patch.setenv("HPCFLOW_LAUNCH_POLL_S", "10")
             patch.chdir(self.root)
             yield
 
@@ -82,7 +82,9 @@ class Cases:
 
     def _add(self, name: str, what: str | Script | list[str], *, retries: dict[str, int] | None = None, **fields: object) -> None:
         mode = {key: fields.pop(key) for key in ("mode", "on_failure") if key in fields}
-        executor = SlurmExecutor(**{"mem": "100M", "nodelist": "n1", "env": {"HERE": str(self.root / name.replace(" ", "-"))}, **fields})
+        executor = SlurmExecutor(
+            **{"mem": "100M", "nodelist": "n1", "env": {"HERE": str(self.root / name.replace(" ", "-")), "PYTHONPATH": str(PROJECT)}, **fields}
+        )
         task = what if isinstance(what, Script) else [Script(inline=text) for text in what] if isinstance(what, list) else Script(inline=what)
         experiment = Experiment(name, executor=executor)
         experiment.add(task, name="task", retries=retries or 0, backoff_s=0.1, **mode)
