@@ -29,6 +29,11 @@ OTHER_VARIABLES: dict[str, str] = {
     "HPCFLOW_DEBUG": "build the extensions without optimization, with assertions",
     "HPCFLOW_EXPLAIN_ONLY": "print plans and run nothing",
     "HPCFLOW_TEST_LIMIT_S": "hang limit of one multi-rank test",
+    "HPCFLOW_JOB_KEY": "set in a tracked job: its key",
+    "HPCFLOW_ATTEMPT": "set in a tracked job: number of the attempt",
+    "HPCFLOW_ATTEMPT_DIRECTORY": "set in a tracked job: where its records are",
+    "HPCFLOW_STOP_FILE": "set in a tracked job: there when the job is to stop",
+    "HPCFLOW_CODE": "set in a tracked job with packaged code: its folder",
 }
 """`HPCFLOW_*` variables that are no session option, and what they do."""
 

@@ -1,6 +1,7 @@
 """Options of a session: four sources, one answer, and a clear no to anything unknown."""
 
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,10 @@ def test_page_of_options_is_up_to_date():
     rows += [f"| `{name}` | {meaning} |" for name, meaning in OTHER_VARIABLES.items()]
     assert [row for row in rows if row not in page] == []
     assert page.count("\n| `") == len(rows)
+
+
+def test_the_variables_of_a_tracked_job_are_known_to_the_sessions_in_it():
+    templates = Path(hpcflow.config.__file__).parent / "launch" / "templates"
+    exported = {name for path in templates.glob("*.j2") for name in re.findall(r"HPCFLOW_[A-Z_]+", path.read_text())}
+    assert exported >= {"HPCFLOW_JOB_KEY", "HPCFLOW_STOP_FILE"}
+    assert exported <= set(OTHER_VARIABLES)

@@ -20,8 +20,7 @@ from hpcflow.launch.calls import call_document, pickled_document
 from hpcflow.launch.config.buildable import Buildable, name_of
 from hpcflow.launch.config.script import Script
 from hpcflow.launch.config.secret import Secret
-from hpcflow.launch.executors.base import Executor, FailureClass
-from hpcflow.launch.executors.registry import ranks_of
+from hpcflow.launch.executors.base import Executor, FailureClass, ranks_of
 from hpcflow.launch.experiment.model import Task
 from hpcflow.launch.home import slug
 from hpcflow.launch.request import Command, JobRequest, LauncherName, Mode, OnFailure

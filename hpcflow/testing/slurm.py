@@ -28,7 +28,7 @@ from hpcflow.testing.slurm_database import DATABASE_NEEDED, bootstrap_database, 
 NEEDED = ("slurmctld", "slurmd", "munged", "sbatch", "srun")
 START_TIMEOUT_S = 60.0
 _SBIN = "/usr/sbin:/sbin"
-_NODE = "HPCFLOW_TEST_NODE"
+_NODE = "TEST_SLURM_NODE"
 """In the environment of a node's daemon and of its steps."""
 
 

@@ -222,3 +222,12 @@ def taken_from_its_node(directory: str) -> JobStatus:
     """Of an attempt without an end, whose job the scheduler has put back into its queue: the node's failure, unless its log says otherwise."""
     failure, reason = reason_in_logs(directory) or (FailureClass.NODE.value, "the scheduler has put the job back into its queue")
     return JobStatus(JobState.FAILED, None, FailureClass(failure), reason)
+
+
+def ranks_of(fields: object) -> int:
+    """MPI ranks of a task on an executor (or on a component of a heterogeneous job), by its fields ntasks, nodes and ntasks_per_node."""
+    ntasks = getattr(fields, "ntasks", None)
+    per_node, nodes = getattr(fields, "ntasks_per_node", None), getattr(fields, "nodes", None)
+    if ntasks is not None:
+        return int(ntasks)
+    return int(per_node or 1) * int(nodes if isinstance(nodes, int) else 1)

@@ -54,12 +54,3 @@ def from_json(value: Mapping[str, Any]) -> Executor:
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tuple(item) if isinstance(item, list) else item for name, item in values.items()}
-
-
-def ranks_of(executor: Executor) -> int:
-    """MPI ranks of a task on this executor."""
-    ntasks = getattr(executor, "ntasks", None)
-    per_node, nodes = getattr(executor, "ntasks_per_node", None), getattr(executor, "nodes", None)
-    if ntasks is not None:
-        return int(ntasks)
-    return int(per_node or 1) * int(nodes if isinstance(nodes, int) else 1)

@@ -30,6 +30,7 @@ from hpcflow.launch.executors.base import (
     QueryFailedError,
     Rendered,
     SubmitLimitError,
+    ranks_of,
     read_exit,
     taken_from_its_node,
     write_files,
@@ -155,9 +156,18 @@ class SlurmExecutor(SlurmFields, Executor):
 
     def _with_srun_args(self, argv: tuple[str, ...]) -> tuple[str, ...]:
         if argv[0] != "srun":
+            if self.components and self.launcher != "none":
+                raise ConfigError("a heterogeneous job has one MPI world by srun alone, and this MPI speaks no plugin of this Slurm's srun")
             return argv
-        world = ("--het-group=0-" + str(len(self.components)),) if self.components else ()
-        return (argv[0], *world, *self.srun_args, *argv[1:])
+        if not self.components:
+            return (argv[0], *self.srun_args, *argv[1:])
+        end = next(i for i, word in enumerate(argv[1:], 1) if not word.startswith("-"))
+        options = [word for word in argv[1:end] if not word.startswith(("--ntasks=", "--cpus-per-task="))]
+        words = ["srun"]
+        for number, fields in enumerate((self, *self.components)):  # each component has its own ranks and cores; all are one world
+            shape = [f"--het-group={number}", f"--ntasks={ranks_of(fields)}", f"--cpus-per-task={fields.cpus_per_task or 1}"]
+            words += [*([":"] if number else []), *shape, *options, *self.srun_args, *argv[end:]]
+        return tuple(words)
 
     # -- what contacts Slurm -------------------------------------------------------------------------------------------------------------------------
 

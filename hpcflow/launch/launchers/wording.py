@@ -66,8 +66,7 @@ def slurm_argv(command: Command, request: JobRequest, parallel: bool) -> tuple[s
     words.append(f"--cpus-per-task={cores}")
     if parallel:
         words.append("--exact")
-        if command.memory_mb is not None:
-            words.append(f"--mem={command.memory_mb}M")
+        words.append(f"--mem={command.memory_mb or 0}M")  # 0: all steps share the job's memory; without, the first step takes it whole
     return (*words, *program_words)
 
 
