@@ -80,12 +80,9 @@ def submit(
     where = _executor(executor, set)
     experiment = Experiment(title or Path(script).stem, executor=where)
     experiment.add(Script(script, args=arguments), name=name, retries=retries)
-    if dry_run:
-        print(experiment.dryrun())
-        return 0
-    if check:
-        print(_check(experiment))
-        return 0
+    if dry_run or check:
+        text = experiment.dryrun() if dry_run else _check(experiment)
+        return _print_json({"dry_run" if dry_run else "check": text}) if json else print(text) or 0
     _start(experiment, detach, json)
     return 0 if detach else experiment.exit_status()
 
@@ -105,16 +102,14 @@ def list_(*, reindex: bool = False, tag: str | None = None, limit: int = 50, jso
     json
         As data.
     """
-    from itertools import islice
-
-    from hpcflow.launch.experiment.catalog import Index
+    from hpcflow.launch.experiment import catalog
     from hpcflow.launch.experiment.views import age
 
-    index = Index()
     if reindex:
+        index = catalog.Index()
         index.rebuild()
-    rows = list(islice((row for row in index.rows() if tag is None or tag in row.get("tags", ())), limit))
-    index.close()
+        index.close()
+    rows = catalog.rows(tag, limit)
     if json:
         return _print_json(rows)
     _print_table(
@@ -127,12 +122,12 @@ def list_(*, reindex: bool = False, tag: str | None = None, limit: int = 50, jso
 @app.command
 def show(experiment: str, *, json: Json = False) -> int:
     """What was asked for and what became of it: tasks, attempts, files."""
-    from hpcflow.launch.experiment.views import printable, status_rows
+    from hpcflow.launch.experiment.views import printable
 
     found = _open(experiment)
     view = found._written().view()
     if json:
-        return _print_json({**view.spec.to_json(), "directory": str(found.directory), "status": status_rows(view)})
+        return _print_json({**view.spec.to_json(), "directory": str(found.directory), "status": _status(found)})
     print(printable(f"{view.spec.title}  {view.spec.id}  {view.spec.created}\n{found.directory}\n{view.spec.notes}".rstrip()))
     _print_status(found)
     return 0
@@ -151,23 +146,48 @@ def status(experiment: str, *, follow: bool = False, json: Json = False) -> int:
     json
         As data.
     """
-    from hpcflow.launch.experiment.views import status_rows
-
     found = _open(experiment)
     if follow:
         found.wait()
     found.status(refresh=True)
     view = found._written().view()
     if json:
-        _print_json(status_rows(view))
+        _print_json(_status(found))
     else:
         _print_status(found)
     return found.exit_status() if all(state.final for state in view.states().values()) else 3
 
 
 @app.command
-def logs(experiment: str, task: str | None = None, *, follow: bool = False) -> int:
-    """The log of a task (default: of the only one), as plain text."""
+def logs(
+    experiment: str,
+    task: str | None = None,
+    *,
+    command: str | None = None,
+    rank: int | None = None,
+    attempt: int | None = None,
+    follow: bool = False,
+    json: Json = False,
+) -> int:
+    """The log of a task (default: of the only one), as plain text.
+
+    Parameters
+    ----------
+    experiment
+        Id, prefix or title.
+    task
+        Its name.
+    command
+        Only the log of this command of a group (name, or number from 0).
+    rank
+        Only the log of this MPI rank.
+    attempt
+        Of this attempt (default: the newest).
+    follow
+        Go on until the task is decided.
+    json
+        The log files, and with their texts.
+    """
     import sys
     import time
 
@@ -179,14 +199,13 @@ def logs(experiment: str, task: str | None = None, *, follow: bool = False) -> i
     if task is None and len(names) > 1:
         raise ConfigError(f"this experiment has {len(names)} tasks: say which, of {', '.join(names[:8])}")
     name = task or names[0]
-    if name not in names:
-        from hpcflow.errors import near_names
-
-        raise ConfigError(f"no task {name!r}{near_names(name, names)}")
+    if json:
+        files = found.log_files(name, command=command, rank=rank, attempt=attempt)
+        return _print_json([{"file": str(path), "text": path.read_text(errors="replace")} for path in files])
     shown = 0
     while True:
-        over = found.status()[name].final
-        text = found.logs(name)
+        over = found.status()[name].final if name in names else True
+        text = found.logs(name, command=command, rank=rank, attempt=attempt)
         sys.stdout.write(printable(text[shown:]))
         sys.stdout.flush()
         shown = len(text)
@@ -196,10 +215,31 @@ def logs(experiment: str, task: str | None = None, *, follow: bool = False) -> i
 
 
 @app.command
-def cancel(experiment: str, *tasks: str) -> int:
-    """Cancel an experiment, or tasks of it and what depends on them."""
-    _open(experiment).cancel(list(tasks) or None)
-    return 0
+def cancel(experiment: str, *tasks: str, command: str | None = None, json: Json = False) -> int:
+    """Cancel an experiment, or tasks of it and what depends on them, or one command of a task.
+
+    Parameters
+    ----------
+    experiment
+        Id, prefix or title.
+    tasks
+        Their names; default: all.
+    command
+        Only this command of the one task that is named (its name, or its number from 0); the others go on.
+    json
+        Print what the tasks are now.
+    """
+    from hpcflow.errors import ConfigError
+
+    found = _open(experiment)
+    if command is None:
+        found.cancel(list(tasks) or None)
+    else:
+        names = tasks or tuple(found.status())
+        if len(names) != 1:
+            raise ConfigError(f"--command is one of one task: say which, of {', '.join(list(found.status())[:8])}")
+        found.cancel_command(names[0], command)
+    return _print_json(_status(found)) if json else 0
 
 
 @app.command
@@ -211,9 +251,13 @@ def rerun(experiment: str, *, failed_only: bool = False, detach: bool = False, j
 
 
 @app.command
-def resume(experiment: str) -> int:
+def resume(experiment: str, *, json: Json = False) -> int:
     """Drive an experiment whose driver has ended, to its end."""
-    return _open(experiment).resume(_tell)
+    found = _open(experiment)
+    code = found.resume(None if json else _tell)
+    if json:
+        _print_json(_status(found))
+    return code
 
 
 # -- parts -------------------------------------------------------------------------------------------------------------------------------------------
@@ -296,17 +340,32 @@ def _check(experiment: Experiment) -> str:
         return executor.check(executor.render(job_request(task, executor, 1, f"{spec.id}-check-1", attempt, None)))
 
 
-def _print_status(experiment: Experiment) -> None:
+def _status(experiment: Experiment) -> list[dict[str, Any]]:
+    """A row a task, and in it one for each command of a group."""
+    from hpcflow.launch.experiment.commands import rows
     from hpcflow.launch.experiment.views import status_rows
 
-    rows = status_rows(experiment._written().view())
-    _print_table(
-        ("task", "state", "attempt", "where", "code", "reason"),
-        [
-            (r["task"], r["state"], r["attempt"], f"{r['executor']} {r['id'] or ''}".strip(), "" if r["code"] is None else r["code"], r["reason"])
-            for r in rows
-        ],
-    )
+    records = experiment._written()
+    view = records.view()
+    found = status_rows(view)
+    for row in found:
+        if len(view.spec.task(row["task"]).payload["commands"]) > 1:
+            row["commands"] = [command.to_json() for command in rows(records.directory, view, row["task"])]
+    return found
+
+
+def _print_status(experiment: Experiment) -> None:
+    lines: list[tuple[Any, ...]] = []
+    for r in _status(experiment):
+        where = f"{r['executor']} {r['id'] or ''}".strip()
+        reason = r["reason"] or (f"starts about {r['start_estimate']}" if r["start_estimate"] else "")
+        lines.append((r["task"], r["state"], r["attempt"], where, _known(r["code"]), reason))
+        lines += [(f"  {c['index']} {c['name']}", c["state"], "", "", _known(c["code"]), "") for c in r.get("commands", ())]
+    _print_table(("task", "state", "attempt", "where", "code", "reason"), lines)
+
+
+def _known(code: int | None) -> str:
+    return "" if code is None else str(code)
 
 
 def _print_table(heads: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:

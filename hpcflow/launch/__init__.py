@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from hpcflow.launch.executors.local import LocalExecutor as LocalExecutor
     from hpcflow.launch.executors.slurm import SlurmExecutor as SlurmExecutor
     from hpcflow.launch.executors.slurm_fields import SlurmFields as SlurmFields
+    from hpcflow.launch.experiment.catalog import runs as runs
     from hpcflow.launch.experiment.experiment import Experiment as Experiment
     from hpcflow.launch.one_task import map as map
     from hpcflow.launch.one_task import run as run
@@ -88,6 +89,7 @@ _HOME = {
     "SlurmExecutor": "hpcflow.launch.executors.slurm",
     "SlurmFields": "hpcflow.launch.executors.slurm_fields",
     "env": "hpcflow.launch.environment",
+    "runs": "hpcflow.launch.experiment.catalog",
     "Experiment": "hpcflow.launch.experiment.experiment",
     "map": "hpcflow.launch.one_task",
     "run": "hpcflow.launch.one_task",

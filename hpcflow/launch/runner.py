@@ -30,7 +30,6 @@ import platform
 import stat
 import subprocess
 import sys
-import time
 import traceback
 import uuid
 from typing import Any
@@ -205,26 +204,27 @@ def _replace(directory: str, name: str, write: Any) -> None:
 
 
 def note_metadata(directory: str) -> None:
-    """What the job ran on: for whoever wants to know later why it differed."""
+    """Add what Python knows to what the job's shell has written down: for whoever wants to know later why a run differed."""
     from importlib import metadata
 
-    packages = sorted({f"{d.metadata['Name']}=={d.version}" for d in metadata.distributions() if d.metadata["Name"]})
-    hidden = ("TOKEN", "SECRET", "PASSWORD", "KEY", "CREDENTIAL", "AUTH")
-    environment = {k: ("(hidden)" if any(word in k.upper() for word in hidden) else v) for k, v in sorted(os.environ.items())}
-    facts = {
-        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "host": platform.node(),
-        "system": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "python": sys.version,
-        "executable": sys.executable,
-        "path": sys.path,
-        "packages": packages,
-        "modules": os.environ.get("LOADEDMODULES", ""),
-        "environment": environment,
-    }
+    try:
+        with open(os.path.join(directory, "metadata.json"), errors="replace") as file:
+            facts = json.load(file)
+    except (OSError, ValueError):
+        facts = {"host": platform.node(), "system": platform.platform()}
+    facts["python"] = sys.version
+    facts["executable"] = sys.executable
+    facts["path"] = sys.path
+    facts["packages"] = sorted({f"{d.metadata['Name']}=={d.version}" for d in metadata.distributions() if d.metadata["Name"]})
     _replace(directory, "metadata.json", lambda path: pathlib.Path(path).write_text(json.dumps(facts, indent=1)))
+
+
+def note_mpi(directory: str) -> None:
+    """Which MPI the task has used, when it has."""
+    mpi = sys.modules.get("mpi4py.MPI")
+    if mpi is not None:
+        version = mpi.Get_library_version().partition("\0")[0].strip()
+        _replace(directory, "mpi.txt", lambda path: pathlib.Path(path).write_text(f"{version}\n"))
 
 
 def main(words: list[str]) -> int:
@@ -255,6 +255,7 @@ def main(words: list[str]) -> int:
         return 1
     if first:
         keep(result, directory)
+        note_mpi(directory)
     return 0
 
 

@@ -122,6 +122,7 @@ def check_executor(executor: Executor, root: Path) -> None:
 
     _check_claims(jobs)
     _check_cancelling(jobs)
+    _check_cancelling_of_commands(jobs)
     for handle in jobs.handles.values():
         assert oct((Path(handle.directory) / "script.sh").stat().st_mode)[-3:] == "600"
 
@@ -164,3 +165,37 @@ def _check_cancelling(jobs: Jobs) -> None:
     jobs.executor.cancel([stubborn])
     jobs.executor.cancel([stubborn], force=True)
     assert jobs.wait([stubborn])[0].state is JobState.CANCELLED
+
+
+def _check_cancelling_of_commands(jobs: Jobs) -> None:
+    """One command of a group ends when it is cancelled, and the others go on; one that has not begun never does; the metadata is there."""
+    go = jobs.root / "go"
+    wait = f"echo began; while [ ! -e '{go}' ]; do sleep 0.05; done; echo over"
+
+    def group(name: str, mode: str, *scripts: str) -> JobHandle:
+        commands = tuple(Command(("/bin/sh", "-c", script), name=f"c{i}", memory_mb=50) for i, script in enumerate(scripts))
+        return jobs.submit(jobs.request(name, commands=commands, mode=mode, ntasks=len(scripts) if mode == "parallel" else 1))
+
+    beside = group("cancels one beside", "parallel", "echo began; exec sleep 600", wait)
+    behind = group("cancels one behind", "sequential", wait, "echo never")
+    for handle, name in ((beside, "c0.txt"), (beside, "c1.txt"), (behind, "c0.txt")):
+        deadline = time.monotonic() + WAIT_S
+        while "began" not in log(handle, name):
+            assert time.monotonic() < deadline, (handle, name)
+            time.sleep(0.05)
+    (Path(beside.directory).parents[1] / "cancelled" / "0").touch()
+    jobs.executor.tell(beside)
+    deadline = time.monotonic() + WAIT_S
+    while not (Path(beside.directory) / "commands" / "0.exit").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert not (Path(beside.directory) / "commands" / "1.exit").exists()  # a failure would have ended it
+    (Path(behind.directory).parents[1] / "cancelled" / "1").touch()
+    jobs.executor.tell(behind)
+    go.touch()
+    assert [status.state for status in jobs.wait([beside, behind])] == [JobState.CANCELLED, JobState.CANCELLED]
+    assert log(beside, "c1.txt") == log(behind, "c0.txt") == "began\nover\n"
+    assert not (Path(behind.directory) / "logs" / "c1.txt").exists()
+    facts = json.loads((Path(beside.directory) / "metadata.json").read_text())
+    assert facts["key"] == beside.key and facts["host"] and facts["cpu"] and facts["cores"] > 0 and "PATH" in facts["environment"], facts
+    jobs.executor.tell(beside)  # it is over: nothing

@@ -198,6 +198,84 @@ def test_groups_run_in_one_job_and_a_retry_repeats_what_is_unfinished(at_home):
     assert (at_home / "ran").read_text().split() == ["a", "b", "b"]
 
 
+def test_each_command_of_a_group_has_a_state_a_log_and_a_cancel(at_home, capsys):
+    from hpcflow.cli.launch import app
+
+    exp = Experiment("commands", executor=LocalExecutor(cores=4))
+    group = [Script(path) for path in ("good.sh", "bad.sh", "long.sh")]
+    for path, text in (("good.sh", "echo fine"), ("bad.sh", "echo worse; exit 4"), ("long.sh", "echo began; sleep 300 & wait $!")):
+        (at_home / path).write_text(f"#!/bin/sh\n{text}\n")
+        (at_home / path).chmod(0o755)
+    exp.add(group, name="three", mode="parallel", on_failure="continue", retries=1, backoff_s=0.01)
+    exp.run(detach=True)
+    deadline = time.monotonic() + 20
+    while "began" not in exp.logs("three", command="long") or [c.state for c in exp.commands("three")] != ["succeeded", "failed", "running"]:
+        assert time.monotonic() < deadline, exp.commands("three")
+        time.sleep(0.05)
+    assert app(["cancel", exp.id, "three", "--command", "long", "--json"]) == 0
+    assert [c["name"] for c in json.loads(capsys.readouterr().out)[0]["commands"]] == ["good", "bad", "long"]
+    exp.wait(timeout_s=20)
+    assert [(c.state, c.code) for c in exp.commands("three")] == [("succeeded", 0), ("failed", 4), ("cancelled", 143)]
+    attempts = exp._written().view().attempts["three"]
+    assert [a.status.code for a in attempts] == [4, 4]  # the second attempt has run the failed one alone
+    assert exp.logs("three", command=1) == "worse\n" and exp.logs("three", attempt=1, command="good") == "fine\n"
+    with pytest.raises(ConfigError, match="no command 'lnog'; did you mean 'long'"):
+        exp.cancel_command("three", "lnog")
+    assert app(["status", exp.id]) == 1
+    assert "  2 long  cancelled" in capsys.readouterr().out.replace("    ", "  ").replace("   ", "  ")
+    assert app(["logs", exp.id, "--command", "bad", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["text"] == "worse\n"
+
+
+def test_a_script_has_metadata_from_the_shell_alone_with_commit_and_patch_and_no_secret(at_home, monkeypatch):
+    for words in (["init", "-q"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "one"]):
+        subprocess.run(["git", *words], check=True)
+    for name in ("code.py", ".env"):
+        (at_home / name).write_text("first\n")
+    subprocess.run(["git", "add", "-f", "code.py", ".env"], check=True)
+    (at_home / "home").mkdir(mode=0o700)
+    monkeypatch.setenv("ODD", 'two\nlines \\ "quoted"\té')
+    monkeypatch.setenv("URL", "https://me:hidden-word@host/")
+    monkeypatch.setenv("API_TOKEN", "hidden-word")
+    monkeypatch.setenv("PLAIN_NAME", "hidden-word")
+    exp = Experiment("facts")
+    exp.add(Script(inline="true", env={"GIVEN": Secret.variable("PLAIN_NAME")}), name="shell")
+    exp.add(Script(path=str(at_home / "code.py")), name="python", required=False)
+    exp.run()
+    shell, python = (exp.directory / f"tasks/{name}/attempts/1" for name in ("0000-shell", "0001-python"))
+    text = (shell / "metadata.json").read_text()
+    facts = json.loads(text)
+    assert facts["environment"]["ODD"] == 'two\nlines \\ "quoted"\té' and facts["environment"]["GIVEN"] == "(hidden)" and "hidden-word" not in text
+    assert len(facts["git"]["commit"]) == 40 and facts["git"]["changed"] is True and facts["attempt"] == 1 and facts["memory_mb"] > 0
+    patch = (exp.directory / "dirty.patch").read_text()
+    assert "+first" in patch and "code.py" in patch and ".env" not in patch
+    assert not (shell / "packages.txt").exists() and any(line.startswith("polars==") for line in (python / "packages.txt").read_text().splitlines())
+
+
+def test_experiments_are_found_by_id_and_title_and_listed_as_a_table(at_home):
+    from hpcflow import launch
+
+    for title in ("first", "second"):
+        exp = Experiment(title, tags=[title])
+        exp.add(sh("true"), name="t")
+        exp.run()
+    assert Experiment.from_id(exp.id[:6]).id == Experiment.from_title("second").id == exp.id
+    assert [row["title"] for row in Experiment.catalog()] == ["second", "first"]
+    table = launch.runs(tag="first")
+    assert table.select("title", "state", "status", "tags").rows() == [("first", "succeeded", 0, ["first"])]
+    with pytest.raises(ConfigError, match="did you mean 'second'"):
+        Experiment.from_title("secnod")
+    with pytest.raises(ConfigError, match="no experiment has an id"):
+        Experiment.from_id("zz")
+
+
+def test_logs_are_printed_while_tasks_run(at_home, capfd):
+    exp = Experiment("tail", executor=LocalExecutor(cores=2))
+    exp.add(sh("printf 'one\\n\\033[31mtwo'"), name="a")
+    exp.run(tail_logs=True)
+    assert capfd.readouterr().err.splitlines() == ["a | one", "a | \ufffd[31mtwo"]
+
+
 def test_wrong_use_is_told_at_once(at_home, monkeypatch):
     exp, other = Experiment("a"), Experiment("b")
     task = other.add(sh("true"))

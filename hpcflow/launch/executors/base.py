@@ -159,6 +159,10 @@ class Executor(ABC):
     def cancel(self, handles: Sequence[JobHandle], force: bool = False) -> None:
         """Ask the jobs to end, or with `force` end them; finished ones are left alone."""
 
+    def tell(self, handle: JobHandle) -> None:
+        """Send USR2 to the shell of a job that has claimed its attempt: it looks which of its commands were cancelled."""
+        raise LaunchError(f"the executor {self.name!r} cannot cancel a single command: cancel the task")
+
     def batch_key(self, request: JobRequest) -> Hashable | None:
         """What requests must have in common to be submitted as one batch; None: each is submitted by itself."""
         return None

@@ -114,6 +114,13 @@ class LocalExecutor(Executor):
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(int(handle.id), signal.SIGKILL if force else signal.SIGTERM)
 
+    def tell(self, handle: JobHandle) -> None:
+        if handle.facts.get("host") != socket.gethostname():
+            raise LaunchError(f"the job runs on {handle.facts.get('host')}: cancel the command there")
+        if handle.id.isdigit() and handle.facts.get("boot_id") == boot_id() and _alive(handle):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(handle.id), signal.SIGUSR2)
+
     def place(self, request: JobRequest, running: Sequence[JobRequest]) -> JobRequest | None:
         cores = sum(r.ntasks * r.cpus_per_task for r in running) + request.ntasks * request.cpus_per_task
         memory = sum(r.memory_mb or 0 for r in running) + (request.memory_mb or 0)

@@ -6,6 +6,7 @@ a script. Text that is meant to be script (directives, the user's setup lines) h
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from functools import cache
@@ -52,7 +53,22 @@ def render_script(
         setup=tuple(Verbatim(line) for line in request.setup),
         directives=directives,
         slurm=slurm,
+        hidden=f" {' '.join(_secret_names(request))} ",
+        launchers=" ".join(sorted({command.launcher for command in request.commands})),
+        pythons=_pythons(request),
     )
+
+
+def _secret_names(request: JobRequest) -> list[str]:
+    """Variables whose values no metadata may show."""
+    sources = [secret.source[0] for secret in request.secrets.values() if secret.kind == "variable"]
+    return sorted({*request.secrets, *sources})
+
+
+def _pythons(request: JobRequest) -> tuple[str, ...]:
+    """The first Python that a command names, whose packages are worth knowing; our runner lists them itself."""
+    plain = (c.argv for c in request.commands if not (len(c.argv) > 1 and c.argv[1].endswith("/runner.py")))
+    return tuple(argv[0] for argv in plain if re.match(r"python[\d.]*\Z", Path(argv[0]).name))[:1]
 
 
 def render_template(template: str, searchpath: tuple[str, ...], *, directives: tuple[str, ...] = (), **values: Any) -> str:

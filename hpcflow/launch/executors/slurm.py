@@ -248,6 +248,11 @@ class SlurmExecutor(SlurmFields, Executor):
             if answer.returncode != 0 and not any(known in answer.stderr for known in _OVER):
                 raise LaunchError(f"scancel: {answer.stderr.strip()}")
 
+    def tell(self, handle: JobHandle) -> None:
+        answer = _call(("scancel", "--batch", "--signal=USR2", handle.id))
+        if answer.returncode != 0 and not any(known in answer.stderr for known in _OVER):
+            raise LaunchError(f"scancel: {answer.stderr.strip()}")
+
     def _lines(self) -> list[query.JobLine]:
         answer = _call(("squeue", "--noheader", "--array", "--me", "--states=all", f"--format={query.FORMAT}"))
         if answer.returncode != 0:

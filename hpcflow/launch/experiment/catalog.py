@@ -7,16 +7,20 @@ system is no local one.
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from hpcflow.errors import ConfigError, LaunchError, near_names
 from hpcflow.launch.experiment.records import Records
 from hpcflow.launch.experiment.views import experiment_row
+from hpcflow.launch.extras import require
 from hpcflow.launch.home import home
 
 NETWORK_FILE_SYSTEMS = ("nfs", "lustre", "gpfs", "cifs", "smb", "fuse", "beegfs", "panfs", "ceph")
@@ -31,19 +35,58 @@ def directories() -> list[Path]:
 
 def find(text: str) -> Path:
     """The directory of the experiment whose id begins so, or whose title is this (the newest of several). Raises ConfigError with near names."""
-    every = directories()
-    by_id = [path for path in every if path.name.rpartition("-")[2].startswith(text)]
-    if len(by_id) == 1:
-        return by_id[0]
-    if len(by_id) > 1:
-        raise ConfigError(
-            f"{len(by_id)} experiments have an id that begins with {text!r}: {', '.join(path.name for path in by_id[:5])}; give more of it"
-        )
-    titles = {path: str(json.loads((path / "experiment.json").read_text())["title"]) for path in every}
+    by_id = _with_id(text)
+    return _only(by_id, text) if by_id else find_title(text)
+
+
+def find_id(text: str) -> Path:
+    """The directory of the experiment whose id begins so. Raises ConfigError."""
+    return _only(_with_id(text), text)
+
+
+def find_title(text: str) -> Path:
+    """The directory of the newest experiment of this title. Raises ConfigError with near names."""
+    titles = {path: str(json.loads((path / "experiment.json").read_text())["title"]) for path in directories()}
     for path, title in titles.items():
         if title == text or path.name == text:
             return path
     raise ConfigError(f"no experiment {text!r}{near_names(text, titles.values())}; `hpcflow launch list` shows them")
+
+
+def _with_id(text: str) -> list[Path]:
+    return [path for path in directories() if path.name.rpartition("-")[2].startswith(text)]
+
+
+def _only(found: list[Path], text: str) -> Path:
+    if not found:
+        raise ConfigError(f"no experiment has an id that begins with {text!r}; `hpcflow launch list` shows them")
+    if len(found) > 1:
+        raise ConfigError(
+            f"{len(found)} experiments have an id that begins with {text!r}: {', '.join(path.name for path in found[:5])}; give more of it"
+        )
+    return found[0]
+
+
+def rows(tag: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
+    """One row an experiment, newest first; of those with a tag."""
+    index = Index()
+    try:
+        return list(islice((row for row in index.rows() if tag is None or tag in row.get("tags", ())), limit))
+    finally:
+        index.close()
+
+
+def runs(*, tag: str | None = None, limit: int | None = None) -> Any:
+    """The experiments of this user as a polars.DataFrame, newest first.
+
+    Columns: id, title, created, state, tasks, succeeded, failed, tags, directory, status (exit status; null while it runs).
+    """
+    polars = require("polars", "launch.runs() as a table (Experiment.catalog() gives plain rows)")
+    kinds = {"tasks": polars.Int64, "succeeded": polars.Int64, "failed": polars.Int64, "status": polars.Int64, "tags": polars.List(polars.String)}
+    names = ("id", "title", "created", "state", "tasks", "succeeded", "failed", "tags", "directory", "status")
+    return polars.DataFrame(
+        [{name: row.get(name) for name in names} for row in rows(tag, limit)], schema={n: kinds.get(n, polars.String) for n in names}
+    )
 
 
 class Index:
@@ -103,5 +146,22 @@ def _stamp(directory: Path) -> str:
 
 def on_network(path: Path) -> bool:
     """Whether a path lies on a network file system, where SQLite's locks cannot be relied on."""
-    answer = subprocess.run(["stat", "--file-system", "--format=%T", str(path)], capture_output=True, text=True, check=False)
-    return answer.returncode == 0 and answer.stdout.strip().lower().startswith(NETWORK_FILE_SYSTEMS)
+    if sys.platform == "darwin":
+        answer = subprocess.run(["mount"], capture_output=True, text=True, check=False)
+        kind = kind_of_mount(answer.stdout, str(path.resolve()))
+    else:
+        answer = subprocess.run(["stat", "--file-system", "--format=%T", str(path)], capture_output=True, text=True, check=False)
+        kind = answer.stdout.strip()
+    return answer.returncode == 0 and kind.lower().startswith(NETWORK_FILE_SYSTEMS)
+
+
+def kind_of_mount(text: str, path: str) -> str:
+    """The file system that holds `path`, out of what `mount` says on macOS: that of the longest mount point above it.
+
+    >>> said = "/dev/disk3s1 on / (apfs, sealed, local)\\nnas:/v on /Volumes/my data (nfs, nodev)\\n"
+    >>> kind_of_mount(said, "/Volumes/my data/home"), kind_of_mount(said, "/Users/me")
+    ('nfs', 'apfs')
+    """
+    found = re.findall(r"^.* on (/.*) \(([^,)]+)", text, re.MULTILINE)
+    above = [(len(point), kind) for point, kind in found if path == point or path.startswith(point.rstrip("/") + "/")]
+    return str(max(above)[1]) if above else ""

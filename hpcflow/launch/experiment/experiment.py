@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
+import json
 import os
 import socket
 import subprocess
@@ -28,13 +29,16 @@ from hpcflow.launch.config.buildable import Buildable
 from hpcflow.launch.executors.base import Executor, FailureClass, JobHandle, SubmitLimitError
 from hpcflow.launch.executors.local import LocalExecutor
 from hpcflow.launch.executors.registry import from_json, to_json
-from hpcflow.launch.experiment import slurm_alone
+from hpcflow.launch.experiment import commands, slurm_alone
+from hpcflow.launch.experiment.commands import CommandRow
 from hpcflow.launch.experiment.decide import TaskState, exit_status
 from hpcflow.launch.experiment.driver import Driver, Listener
 from hpcflow.launch.experiment.lease import Lease
+from hpcflow.launch.experiment.log_tail import LogTail
 from hpcflow.launch.experiment.model import Condition, Spec, Task
 from hpcflow.launch.experiment.records import Records
 from hpcflow.launch.experiment.refresh import refresh_states
+from hpcflow.launch.experiment.source import git_state
 from hpcflow.launch.home import home, slug
 from hpcflow.launch.packagers.base import Package, Packager, pack
 from hpcflow.launch.payloads import function_payload, payload_of
@@ -185,6 +189,11 @@ class Experiment:
     def run(self, *, detach: bool = False, sequential: bool = False, tail_logs: bool = False, listener: Listener | None = None) -> Self:
         """Submit and follow until every task is decided; with `detach` return at once and leave the rest to a process of its own.
 
+        Args:
+            sequential: each task after the one before it.
+            tail_logs: print the logs to stderr as they grow, each line behind its task's name.
+            listener: called with (task, state, detail) at every change.
+
         Raises:
             LaunchError: inside a task, where an experiment would start itself again and again.
         """
@@ -197,7 +206,7 @@ class Experiment:
         if self.packager is not None:
             self.package = pack(self.packager)
             self._tasks = [dataclasses.replace(t, payload={**t.payload, "code": self.package.digest}) for t in self._tasks]
-        self._records = Records.create(self.directory, self.spec(), self._files)
+        self._records = Records.create(self.directory, self.spec(), self._files, _source_files())
         if detach:
             self._detached = True
             if slurm_alone.possible(self._records.spec()):
@@ -212,10 +221,13 @@ class Experiment:
             self._start_supervisor()
             return self
         lease = Lease.take(self.directory)
+        tail = LogTail(self) if tail_logs else None
         try:
             Driver(self._records, lease, listener).drive()
         finally:
             lease.give_back()
+            if tail is not None:
+                tail.close()
         return self
 
     def _start_supervisor(self) -> None:
@@ -268,15 +280,59 @@ class Experiment:
         for kind, handles in open_ones.items():
             executors[kind].cancel(handles)
 
-    def logs(self, name: str) -> str:
-        """The log of a task's newest attempt; empty before it starts."""
-        records = self._written()
+    def cancel_command(self, name: str, command: str | int) -> None:
+        """Cancel one command of a task (its name, or its number from 0): the others go on, and no further attempt runs it.
+
+        Raises:
+            ConfigError: there is no such command.
+        """
+        records = Records(self._written().directory)
         task = records.spec().task(name)
-        attempts = records.view().attempts[name]
-        if not attempts:
-            return ""
-        paths = from_json(task.executor).logs(str(records.attempt_directory(task, attempts[-1].number)))
-        return "".join(path.read_text(errors="replace") for path in paths)
+        index = commands.find(task, command)
+        records.note("cancel command", task=name, command=index)
+        commands.ask_to_cancel(records.directory / "tasks" / task.directory, index)
+        view = records.view()
+        handle, attempts = view.handles.get(name), view.attempts[name]
+        if handle is not None and not attempts[-1].status.state.final and (Path(handle.directory) / "claim.json").exists():
+            from_json(task.executor).tell(handle)
+
+    def commands(self, name: str) -> list[CommandRow]:
+        """How each command of a task is, in order."""
+        records = self._written()
+        view = records.view()
+        return commands.rows(records.directory, view, name)
+
+    def logs(self, name: str, *, command: str | int | None = None, rank: int | None = None, attempt: int | None = None) -> str:
+        """The logs of a task's newest attempt (or another one), one after the other; empty before it starts.
+
+        Args:
+            command: only those of this command (name, or number from 0).
+            rank: only that of this MPI rank.
+
+        Raises:
+            ConfigError: there is no such task, command or attempt.
+        """
+        return "".join(path.read_text(errors="replace") for path in self.log_files(name, command=command, rank=rank, attempt=attempt))
+
+    def log_files(self, name: str, *, command: str | int | None = None, rank: int | None = None, attempt: int | None = None) -> list[Path]:
+        """The files of `logs`."""
+        records = self._written()
+        spec = records.spec()
+        _with_dependents(spec, [name])  # refuses a task that is not there
+        task = spec.task(name)
+        numbers = [found.number for found in records.view(spec).attempts[name]]
+        if attempt is not None and attempt not in numbers:
+            raise ConfigError(f"task {name!r} has no attempt {attempt}; there are {numbers or 'none'}")
+        if not numbers:
+            return []
+        paths = from_json(task.executor).logs(str(records.attempt_directory(task, attempt or numbers[-1])))
+        if command is not None:
+            label = task.payload["commands"][commands.find(task, command)]["name"]
+            own = len(task.payload["commands"]) == 1
+            paths = [path for path in paths if path.stem == label or path.stem.startswith(f"{label}-rank-") or (own and path.stem == "log")]
+        if rank is not None:
+            paths = [path for path in paths if path.stem.endswith(f"-rank-{rank}")]
+        return paths
 
     def result(self, name: str) -> Any:
         """What a task's newest attempt kept. Raises LaunchError when that is nothing."""
@@ -294,6 +350,27 @@ class Experiment:
         return self._records
 
     # -- again -----------------------------------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_id(cls, id: str) -> Experiment:
+        """The experiment of this id, or of any prefix of it that is unique. Raises ConfigError."""
+        from hpcflow.launch.experiment.catalog import find_id
+
+        return cls.open(find_id(id))
+
+    @classmethod
+    def from_title(cls, title: str) -> Experiment:
+        """The newest experiment of this title. Raises ConfigError with near names."""
+        from hpcflow.launch.experiment.catalog import find_title
+
+        return cls.open(find_title(title))
+
+    @staticmethod
+    def catalog(*, tag: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
+        """One row an experiment of this user, newest first: id, title, state, tasks, tags, directory, ... (`launch.runs()`: as a table)."""
+        from hpcflow.launch.experiment.catalog import rows
+
+        return rows(tag, limit)
 
     @classmethod
     def open(cls, directory: Path) -> Experiment:
@@ -347,6 +424,15 @@ def _known_classes(retries: dict[str, int]) -> dict[str, int]:
         if count < 0:
             raise ConfigError(f"retries[{name!r}]={count} must not be negative")
     return retries
+
+
+def _source_files() -> dict[str, bytes]:
+    """git.json and dirty.patch, for the experiment's directory."""
+    state = git_state(Path.cwd())
+    if state is None:
+        return {}
+    facts, patch = state
+    return {"git.json": json.dumps(facts, indent=1).encode(), **({"dirty.patch": patch} if patch else {})}
 
 
 def _with(executor: Executor, overrides: dict[str, Any]) -> Executor:

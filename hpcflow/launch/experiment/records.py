@@ -47,8 +47,10 @@ class Records:
         self._journal = directory / "journal" / f"{socket.gethostname()}-{os.getpid()}-{time.time_ns():x}.jsonl"
 
     @classmethod
-    def create(cls, directory: Path, spec: Spec, files: Mapping[str, Mapping[str, bytes]] | None = None) -> Records:
-        """Write a new experiment down. files: directory of a task -> name -> content."""
+    def create(
+        cls, directory: Path, spec: Spec, files: Mapping[str, Mapping[str, bytes]] | None = None, own: Mapping[str, bytes] | None = None
+    ) -> Records:
+        """Write a new experiment down. files: directory of a task -> name -> content; own: name -> content in the experiment's directory."""
         make_directory(directory)
         for name in ("journal", "tasks"):
             make_directory(directory / name)
@@ -57,6 +59,8 @@ class Records:
             make_directory(folder / "attempts")
             for name, content in (files or {}).get(task.directory, {}).items():
                 write_bytes(folder / name, content)
+        for name, content in (own or {}).items():
+            write_bytes(directory / name, content)
         write_json(directory / "experiment.json", spec.to_json())
         return cls(directory)
 
