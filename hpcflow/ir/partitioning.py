@@ -94,7 +94,8 @@ def _surviving(vertex: Vertex, found: Iterable[Partitioning]) -> frozenset[Parti
         plain = [e for e in operator.expressions if e.meta.undo_aliases().meta.is_column()]
         return _renamed(found, [(e.meta.root_names()[0], e.meta.output_name()) for e in plain])
     if isinstance(operator, Rename):
-        return _renamed(found, [(operator.mapping.get(old, old), old)[::-1] for old in operator.mapping] + [(n, n) for n in vertex.schema])
+        old = {now: before for before, now in operator.mapping.items()}
+        return _renamed(found, [(old.get(now, now), now) for now in vertex.schema])
     return frozenset()
 
 

@@ -103,3 +103,12 @@ def test_a_cached_dataset_that_is_read_twice_is_not_copied(session):
     plan = data.join(data.select("v", r2=pl.col("rank") * 2), on="v").explain()
     assert "read_cache -> " not in plan
     assert data.join(data.select("v", r2=pl.col("rank") * 2), on="v").sort("v").collect()["r2"].to_list() == [2.0 + 2 * n for n in range(40)]
+
+
+@pytest.mark.parametrize("names", [{"src": "dst", "dst": "src"}, {"src": "dst", "dst": "other"}], ids=["swapped", "moved on"])
+def test_a_key_that_got_its_name_from_another_column_is_shuffled(session, names):
+    table = EDGES.with_columns(src=pl.col("src") % 3)
+    edges = session.from_polars(table).repartition(by="dst").cache()
+    assert edges.count() == 400
+    result = edges.rename(names).group_by("dst").len().sort("dst").collect()
+    assert result.equals(table.rename(names).group_by("dst").len().sort("dst"))
