@@ -1,13 +1,16 @@
 """Broadcast the small side of a join instead of shuffling both.
 
 a --hash--> join <--hash-- b      ->      a --one-to-one--> join <--broadcast-- b        (b estimated below broadcast_threshold_bytes)
+
+A side counts as small by an upper bound of its bytes, or by a guess that would hold if it were wrong by `CAUTION`.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from hpcflow.compiler.estimates import estimate_bytes
+from hpcflow.compiler.expectations import expected_sizes
 from hpcflow.compiler.policy import CompileContext
 from hpcflow.ir.dag import Dag, Edge
 from hpcflow.ir.operators.join import Join
@@ -17,11 +20,12 @@ from hpcflow.ir.properties import Pattern
 RIGHT_MAY_BE_BROADCAST = ("inner", "left", "semi", "anti")
 LEFT_MAY_BE_BROADCAST = ("inner", "right")
 # An unmatched row of a side must be seen once: that side cannot be broadcast.
+CAUTION = 4
 
 
 def broadcast_small_sides(dag: Dag, context: CompileContext) -> Dag:
-    """See the module; sizes come from file metadata, row counts and what operators can only shrink."""
-    sizes = estimate_bytes(dag, context)
+    """See the module; bounds come from file metadata, row counts and what operators can only shrink."""
+    sizes = _Sizes.of(dag, context)
     known = all_partitionings(dag, context.partitioned)
     for vertex in list(dag.vertices.values()):
         operator = vertex.operator
@@ -39,13 +43,38 @@ def broadcast_small_sides(dag: Dag, context: CompileContext) -> Dag:
         candidates = [(small, big) for small, big in candidates if partitioning_of(big) not in known[big.source].aligned]
         candidates = [(small, big) for small, big in candidates if _fits(small, big, sizes, context)]
         if candidates:
-            small, big = min(candidates, key=lambda pair: sizes[pair[0].source] or 0)
+            small, big = min(candidates, key=lambda pair: sizes.cautious(pair[0].source) or 0)
             dag = _broadcast(dag, small, big)
     return dag
 
 
-def _fits(small: Edge, big: Edge, sizes: dict[int, int | None], context: CompileContext) -> bool:
-    size, other = sizes[small.source], sizes[big.source]
+@dataclass(frozen=True)
+class _Sizes:
+    """Bytes that leave each vertex, as bounds and as guesses."""
+
+    bounds: dict[int, int | None]
+    guesses: dict[int, float | None]
+
+    @classmethod
+    def of(cls, dag: Dag, context: CompileContext) -> _Sizes:
+        guesses = {vertex: None if one is None else one.size_bytes for vertex, one in expected_sizes(dag, context).items()}
+        return cls(estimate_bytes(dag, context), guesses)
+
+    def cautious(self, vertex: int) -> float | None:
+        """What it may well be."""
+        return min((size for size in (self.bounds[vertex], _times(self.guesses[vertex], CAUTION)) if size is not None), default=None)
+
+    def likely(self, vertex: int) -> float | None:
+        """What it is if the guess is right."""
+        return min((size for size in (self.bounds[vertex], self.guesses[vertex]) if size is not None), default=None)
+
+
+def _times(size: float | None, factor: float) -> float | None:
+    return None if size is None else size * factor
+
+
+def _fits(small: Edge, big: Edge, sizes: _Sizes, context: CompileContext) -> bool:
+    size, other = sizes.cautious(small.source), sizes.likely(big.source)
     if "pattern" in small.properties.permanent or "pattern" in big.properties.permanent or size is None:
         return False
     # With every worker receiving all of it, broadcasting pays while workers x small is below what a shuffle would move.
