@@ -2,8 +2,8 @@
 
     python -m benchmarks.launch.tasks [--rounds 5]
 
-Aims: 0.5 s, 1.5 s, 2 s; the status of 1,000 Slurm jobs by one query (squeue is a program of our own here that counts its calls). The median of the rounds is
-shown beside the least; the aims are for the median.
+Aims: 0.5 s, 1.5 s, 2 s; the status of 1,000 Slurm jobs by one query (squeue is a program of our own here that counts its calls). The median of the
+rounds is shown beside the least; the aims are for the median.
 """
 
 from __future__ import annotations

@@ -205,8 +205,6 @@ def _replace(directory: str, name: str, write: Any) -> None:
 
 def note_metadata(directory: str) -> None:
     """Add what Python knows to what the job's shell has written down: for whoever wants to know later why a run differed."""
-    from importlib import metadata
-
     try:
         with open(os.path.join(directory, "metadata.json"), errors="replace") as file:
             facts = json.load(file)
@@ -215,8 +213,23 @@ def note_metadata(directory: str) -> None:
     facts["python"] = sys.version
     facts["executable"] = sys.executable
     facts["path"] = sys.path
-    facts["packages"] = sorted({f"{d.metadata['Name']}=={d.version}" for d in metadata.distributions() if d.metadata["Name"]})
+    facts["packages"] = packages()
     _replace(directory, "metadata.json", lambda path: pathlib.Path(path).write_text(json.dumps(facts, indent=1)))
+
+
+def packages() -> list[str]:
+    """name==version of what is installed, by the names of the folders that installers leave: nothing is read."""
+    found = set()
+    for folder in sys.path:
+        try:
+            names = os.listdir(folder or ".")
+        except OSError:
+            continue
+        for stem, _, kind in (name.rpartition(".") for name in names):
+            parts = stem.split("-")
+            if kind in ("dist-info", "egg-info") and len(parts) > 1:
+                found.add(f"{parts[0].replace('_', '-')}=={parts[1]}")
+    return sorted(found)
 
 
 def note_mpi(directory: str) -> None:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import stat
+import time
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -115,6 +116,21 @@ def settings() -> Settings:
         if table is not None:
             layers.append((f"file {path}", table, trusted))
     return resolve_settings(layers, environ, _flags)
+
+
+RECENT_S = 1.0
+_recent: dict[tuple[Any, ...], tuple[float, Settings]] = {}
+
+
+def recent_settings() -> Settings:
+    """The settings as they were at most `RECENT_S` ago in the same directory with the same variables: for who asks a thousand times."""
+    names = ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", *(PREFIX + name.upper() for name in SETTINGS))
+    key = (os.getcwd(), tuple(os.environ.get(name) for name in names), tuple(_flags.items()))
+    known = _recent.get(key)
+    if known is None or time.monotonic() - known[0] > RECENT_S:
+        _recent.clear()
+        _recent[key] = known = (time.monotonic(), settings())
+    return known[1]
 
 
 def resolve_settings(layers: list[tuple[str, Mapping[str, Any], bool]], environ: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:

@@ -31,12 +31,17 @@ def kinds() -> dict[str, type[Executor]]:
 def to_json(executor: Executor) -> dict[str, Any]:
     """`{"type": name, fields that differ from the default}`."""
     value: dict[str, Any] = {"type": executor.name}
-    plain = type(executor)()
+    plain = _plain(type(executor))
     for each in fields(executor):  # type: ignore[arg-type]  # every executor is a dataclass
         given = getattr(executor, each.name)
         if given != getattr(plain, each.name):
             value[each.name] = [component.__dict__ for component in given] if each.name == "components" else given
     return value
+
+
+@cache
+def _plain(kind: type[Executor]) -> Executor:
+    return kind()
 
 
 def from_json(value: Mapping[str, Any]) -> Executor:

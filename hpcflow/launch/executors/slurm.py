@@ -37,11 +37,11 @@ from hpcflow.launch.executors.base import (
 )
 from hpcflow.launch.executors.shell import render_script
 from hpcflow.launch.executors.slurm_directives import directive, refuse_control
-from hpcflow.launch.executors.slurm_fields import SlurmFields, dependency_text
+from hpcflow.launch.executors.slurm_fields import SlurmFields, dependency_text, options_of
 from hpcflow.launch.executors.told_by_slurm import reason_in_logs
 from hpcflow.launch.launchers.wording import slurm_argv
 from hpcflow.launch.request import JobRequest
-from hpcflow.launch.settings import settings
+from hpcflow.launch.settings import recent_settings
 
 EXPORTED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "MODULEPATH", "LD_LIBRARY_PATH")
 """Variables whose values travel with a job unless `exports` says otherwise."""
@@ -109,7 +109,7 @@ class SlurmExecutor(SlurmFields, Executor):
         environment = {**exported, "SRUN_CPUS_PER_TASK": str(self.cpus_per_task or request.cpus_per_task), **self.env, **request.environment}
         complete = replace(request, environment=environment, setup=(*self.setup, *request.setup))
         text = render_script(
-            complete, argvs, directives=tuple(self.directives(request)), searchpath=(*self.templates, *settings().templates), slurm=True
+            complete, argvs, directives=tuple(self.directives(request)), searchpath=(*self.templates, *recent_settings().templates), slurm=True
         )
         return Rendered(request, {"script.sh": text}, ("sbatch", "--parsable", f"{request.directory}/script.sh"))
 
@@ -125,7 +125,7 @@ class SlurmExecutor(SlurmFields, Executor):
         options.append(("output", f"{_no_percent(batch.directory)}/elements/%a/logs/log.txt"))
         options.append(("array", slurm_array.indices_text(batch.elements, self.array_limit)))
         lines = [*(directive(*option) for option in options), *self._common(first)]
-        return slurm_array.render(batch, tuple(lines), (*self.templates, *settings().templates))
+        return slurm_array.render(batch, tuple(lines), (*self.templates, *recent_settings().templates))
 
     def directives(self, request: JobRequest) -> list[str]:
         """The #SBATCH lines of a request."""
@@ -149,10 +149,14 @@ class SlurmExecutor(SlurmFields, Executor):
         return lines
 
     def options(self, version: tuple[int, int] | None = None) -> list[tuple[str, str | None]]:
-        site = settings()
+        site = recent_settings()
         given = {name: getattr(self, name) for name in SlurmFields.__dataclass_fields__}
         defaults = {"account": site.account, "partition": site.partition, "qos": site.qos}
-        return SlurmFields(**(given | {name: value for name, value in defaults.items() if given[name] is None})).options(version)
+        for name, value in defaults.items():
+            if given[name] is None and value is not None:
+                refuse_control(name, value)
+                given[name] = value
+        return options_of(given, version)
 
     def _with_srun_args(self, argv: tuple[str, ...]) -> tuple[str, ...]:
         if argv[0] != "srun":

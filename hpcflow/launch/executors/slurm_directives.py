@@ -11,9 +11,12 @@ options), and this quoting is its own: double quotes, with a backslash before ea
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from hpcflow.errors import ConfigError
+
+_PLAIN = re.compile(r"[A-Za-z0-9_./:,=+@%-]+\Z")
 
 
 def directive(option: str, value: str | None = None) -> str:
@@ -26,12 +29,13 @@ def directive(option: str, value: str | None = None) -> str:
 
 def quoted(value: str) -> str:
     """`value` as sbatch reads it back."""
-    plain = value != "" and all((c.isalnum() and c.isascii()) or c in "-_./:,=+@%" for c in value)
-    return value if plain else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return value if _PLAIN.match(value) else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def refuse_control(field: str, value: str) -> None:
     """Raises ConfigError for control characters (line ends among them) and lone surrogates."""
+    if value.isascii() and value.isprintable():
+        return
     for character in value:
         if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
             raise ConfigError(f"Slurm field {field}: {value!r} holds the control character {character!r}, which no Slurm option may")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Any
 
 from hpcflow.errors import ConfigError
 from hpcflow.launch.executors.slurm_directives import refuse_control
@@ -65,14 +66,14 @@ class SlurmFields:
     threads_per_core: int | None = None
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for field in type(self).__dataclass_fields__:
+            value = getattr(self, field)
             if isinstance(value, str):
-                refuse_control(field.name, value)
+                refuse_control(field, value)
                 if value == "":
-                    raise ConfigError(f"Slurm field {field.name} is empty: leave it out")
-            if isinstance(value, int) and not isinstance(value, bool) and value < 0 and field.name != "nice":
-                raise ConfigError(f"Slurm field {field.name}={value} must not be negative")
+                    raise ConfigError(f"Slurm field {field} is empty: leave it out")
+            if isinstance(value, int) and not isinstance(value, bool) and value < 0 and field != "nice":
+                raise ConfigError(f"Slurm field {field}={value} must not be negative")
         _check("time", self.time, _TIME, 'minutes, "hours:minutes:seconds" or "days-hours:minutes:seconds"')
         for name in ("mem", "mem_per_cpu", "mem_per_gpu"):
             value = getattr(self, name)
@@ -85,19 +86,21 @@ class SlurmFields:
 
     def options(self, version: Version | None = None) -> list[tuple[str, str | None]]:
         """(option, value) in the order of the fields; value None: the option takes none. Raises ConfigError for an option of a newer Slurm."""
-        found: list[tuple[str, str | None]] = []
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is None or value is False or value == ():
-                continue
-            needed = _SINCE.get(field.name)
-            if version is not None and needed is not None and version < needed:
-                raise ConfigError(
-                    f"Slurm field {field.name} needs Slurm {needed[0]}.{needed[1]:02d}, and this is {version[0]}.{version[1]:02d}: leave it out"
-                )
-            option = field.name.replace("_", "-")
-            found.append((option, None if value is True else ",".join(value) if isinstance(value, tuple) else str(value)))
-        return found
+        return options_of({name: getattr(self, name) for name in SlurmFields.__dataclass_fields__}, version)
+
+
+def options_of(values: Mapping[str, Any], version: Version | None) -> list[tuple[str, str | None]]:
+    """The same for checked values by the names of the fields."""
+    found: list[tuple[str, str | None]] = []
+    for name, value in values.items():
+        if value is None or value is False or value == ():
+            continue
+        needed = _SINCE.get(name)
+        if version is not None and needed is not None and version < needed:
+            raise ConfigError(f"Slurm field {name} needs Slurm {needed[0]}.{needed[1]:02d}, and this is {version[0]}.{version[1]:02d}: leave it out")
+        option = name.replace("_", "-")
+        found.append((option, None if value is True else ",".join(value) if isinstance(value, tuple) else str(value)))
+    return found
 
 
 _SINCE: Mapping[str, Version] = {

@@ -6,7 +6,7 @@ Task("train", payload={...}, executor={"type": "local"}, needs=("prep",), condit
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from functools import cached_property
 from typing import Any
@@ -91,10 +91,9 @@ class Spec:
 
     def to_json(self) -> dict[str, Any]:
         """For `experiment.json`."""
-        value = asdict(self)
-        for task in value["tasks"]:
-            task["condition"] = task["condition"].value
-        return {"schema": SCHEMA, **value}
+        tasks = [{**vars(task), "needs": list(task.needs), "condition": task.condition.value} for task in self.tasks]
+        own = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {"schema": SCHEMA, **own, "tasks": tasks, "tags": list(self.tags)}
 
 
 def spec_from_json(value: Mapping[str, Any]) -> Spec:

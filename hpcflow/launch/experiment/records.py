@@ -163,26 +163,34 @@ class Records:
         return View(spec, attempts, handles, skipped, frozenset(cancelled))
 
     def _attempts(self, task: Task, observed: Mapping[tuple[str, int], tuple[JobStatus, float]]) -> list[Attempt]:
-        folder = self.directory / "tasks" / task.directory / "attempts"
-        numbers = sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit()) if folder.is_dir() else []
+        folder = f"{self.directory}/tasks/{task.directory}/attempts"  # texts and listings: this is read for thousands of tasks
+        numbers = sorted(int(name) for name in _listing(folder) if name.isdigit())
         found = []
         for number in numbers:
-            directory = folder / str(number)
-            if not (directory / "intent.json").exists():
+            directory = f"{folder}/{number}"
+            files = _listing(directory)
+            if "intent.json" not in files:
                 continue
-            told = read_exit(str(directory))
+            told = read_exit(directory) if "exit.json" in files else None
             seen = observed.get((task.name, number))
             if told is not None:
                 if seen is not None and seen[0].failure not in (None, FailureClass.PROGRAM) and told.failure in (None, FailureClass.PROGRAM):
                     told = told if told.state is JobState.SUCCEEDED else replace(seen[0], code=told.code)  # the scheduler knew why it was killed
-                found.append(Attempt(number, told, (directory / "exit.json").stat().st_mtime))
+                found.append(Attempt(number, told, os.stat(f"{directory}/exit.json").st_mtime))
             elif seen is not None and seen[0].state.final:
                 found.append(Attempt(number, seen[0], seen[1]))
-            elif (again := read_json(folder / str(number + 1) / "intent.json")) is not None and again.get("requeued"):
-                found.append(Attempt(number, taken_from_its_node(str(directory)), seen[1] if seen is not None else 0.0))
+            elif number + 1 in numbers and (read_json(Path(f"{folder}/{number + 1}/intent.json")) or {}).get("requeued"):
+                found.append(Attempt(number, taken_from_its_node(directory), seen[1] if seen is not None else 0.0))
             else:
                 status, when = seen or (JobStatus(JobState.PENDING), 0.0)
-                if status.state is JobState.PENDING and (directory / "claim.json").exists():
+                if status.state is JobState.PENDING and "claim.json" in files:
                     status = JobStatus(JobState.RUNNING, reason="has begun")
                 found.append(Attempt(number, status, when))
         return found
+
+
+def _listing(folder: str) -> set[str]:
+    try:
+        return set(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return set()

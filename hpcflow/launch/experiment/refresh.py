@@ -6,11 +6,13 @@ answer changes nothing; an experiment that has a living driver is left to it.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from pathlib import Path
 
+from hpcflow.errors import HpcflowError
 from hpcflow.launch.executors.base import JobHandle, JobState, QueryFailedError
 from hpcflow.launch.executors.registry import from_json
+from hpcflow.launch.experiment.catalog import Index, directories
 from hpcflow.launch.experiment.lease import driven
 from hpcflow.launch.experiment.records import Records, View
 from hpcflow.launch.home import home
@@ -24,8 +26,10 @@ def refresh_states(records: Records) -> None:
     view = records.view()
     kinds = {view.spec.task(name).executor["type"] for name in _open(view)}
     for kind in sorted(kinds):
-        if kind == "local" or _may_ask(kind):
-            _ask(kind, [records, *(_others(records) if kind != "local" else [])])
+        if kind == "local":
+            _ask(kind, [(records, view)])
+        elif _may_ask(kind):
+            _ask(kind, [(records, view), *_others(records)])
 
 
 def _open(view: View) -> dict[str, JobHandle]:
@@ -46,18 +50,23 @@ def _may_ask(kind: str) -> bool:
     return True
 
 
-def _others(records: Records) -> list[Records]:
-    base = home() / "experiments"
-    recent = [path for path in base.iterdir() if path != records.directory and (path / "experiment.json").exists() and not _settled(path)]
-    return [Records(path) for path in recent if not driven(path)]
+def _others(records: Records) -> list[tuple[Records, View]]:
+    """Experiments that nobody drives and that have an end to come; those of which a `list` has seen the end are not read again."""
+    index = Index()
+    try:
+        ended = {row["directory"] for row in index.rows() if row.get("status") is not None}
+    finally:
+        index.close()
+    found = []
+    for path in directories():
+        if path != records.directory and str(path) not in ended and not driven(path):
+            with contextlib.suppress(HpcflowError, KeyError):  # a damaged one is told of by `list`
+                others = Records(path)
+                found.append((others, others.view()))
+    return found
 
 
-def _settled(directory: Path) -> bool:
-    return all(state.final for state in Records(directory).view().states().values())
-
-
-def _ask(kind: str, every: list[Records]) -> None:
-    views = [(records, records.view()) for records in every]
+def _ask(kind: str, views: list[tuple[Records, View]]) -> None:
     handles: list[JobHandle] = []
     executor = None
     for _, view in views:
