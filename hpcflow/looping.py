@@ -35,6 +35,7 @@ from hpcflow.plan.explain import explain, stages_text
 from hpcflow.plan.physical import PhysicalPlan
 from hpcflow.plan.reuse import Bindings
 from hpcflow.plan.stages import split_stages
+from hpcflow.runtime.master import CacheGoneError
 
 if TYPE_CHECKING:
     from hpcflow.runtime.action_result import ActionResult
@@ -180,6 +181,10 @@ def _out_key(loop: Loop, part: str) -> str:
     return f"{loop.key}/out/{part}"
 
 
+_MOST_COMPILATIONS = 100
+"""Of one iteration, each after a dataset that it was to read had been unpersisted."""
+
+
 class _LoopRun:
     """One run of a loop."""
 
@@ -193,6 +198,8 @@ class _LoopRun:
         self.metrics: pl.DataFrame | None = None
         """One row: what the last iteration reported."""
         self.converged = False
+        self.kept: set[str] = set()
+        """Keys of what does not depend on the state and was filled for this run."""
 
     def run(self) -> None:
         """To the end; the result is cached under the loop's keys."""
@@ -203,21 +210,18 @@ class _LoopRun:
         try:
             self._fill_state(compiled.forms, found)
             self.converged = found is not None and found.converged
-            if not self.converged and iteration < loop.max_iterations:
-                self._fill_kept(compiled)
             while not self.converged and iteration < loop.max_iterations:
                 if compiled.steps not in (1, _allowed(loop, iteration)):
-                    compiled = compile_loop(self.session, loop, _allowed(loop, iteration))  # it reads what is kept under the same keys
+                    compiled = compile_loop(self.session, loop, _allowed(loop, iteration))
+                compiled = self._iterated(compiled, iteration)
                 iteration += compiled.steps
-                compiled = self._in_form(compiled)
-                self._iterate(compiled, iteration)
                 if loop.checkpoint is not None and (iteration % loop.checkpoint_every == 0):
                     write_checkpoint(loop.checkpoint, iteration, self.converged, self._to_write())
         except BaseException:
             self._drop(self.current.values())
             raise
         finally:
-            self._drop(compiled.split.kept)
+            self._drop(self.kept)
         failed = loop.has_end and not self.converged and loop.on_limit == "error"
         if self.metrics is not None:
             self.current[METRICS] = f"{loop.key}/{iteration}/{METRICS}"
@@ -257,10 +261,26 @@ class _LoopRun:
             raise SchemaError(f"iterate: the {part} in the checkpoint {found.parts[part]} has the schema {data.schema}, and the loop has {wanted}")
         return data
 
+    def _iterated(self, compiled: CompiledLoop, iteration: int) -> CompiledLoop:
+        """Run one plan, and what it reads before it, where that is not there yet. A dataset of the user that was unpersisted since the compilation is
+        computed again: the loop is compiled anew, and goes on with the state that it has."""
+        for _ in range(_MOST_COMPILATIONS):
+            try:
+                self._fill_kept(compiled)
+                formed = self._in_form(compiled)
+                self._iterate(formed, iteration + compiled.steps)
+                return formed
+            except CacheGoneError:
+                compiled = compile_loop(self.session, self.loop, _allowed(self.loop, iteration))
+        raise CacheGoneError(f"the datasets that a loop reads were unpersisted {_MOST_COMPILATIONS} times while it was compiled")
+
     def _fill_kept(self, compiled: CompiledLoop) -> None:
-        if compiled.split.once is not None:
-            context = self.session._context()
-            self._run(split_stages(compiled.split.once, context.default_partitions, context.partitioned), Bindings())
+        """What does not depend on the state: under keys that say what it is, so that it is filled once however often the loop is compiled."""
+        if compiled.split.once is None or compiled.split.kept.keys() <= self.master.cached().keys():
+            return
+        self.kept |= compiled.split.kept.keys()
+        context = self.session._context()
+        self._run(split_stages(compiled.split.once, context.default_partitions, context.partitioned), Bindings())
 
     def _run(self, plan: PhysicalPlan, bindings: Bindings) -> ActionResult:
         if self.future is not None and self.future.is_cancelled:

@@ -9,6 +9,7 @@ Invariant: the loop's Dag reads only cached datasets (the state, and what is kep
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -61,7 +62,7 @@ def split_body(dag: Dag, state: Iterable[str], prefix: str, ends: Iterable[str] 
             continue
         place = (source.id, partitioning_of(edge) if shuffled else None)
         if place not in key_of:
-            key = key_of[place] = f"{prefix}{len(key_of)}"
+            key = key_of[place] = f"{prefix}{source.id}" + (f"/{_short(partitioning_of(edge))}" if shuffled else "")
             kept[key] = frozenset((partitioning_of(edge),)) if shuffled else frozenset()
             kept_from[key] = source.id
             keep = Vertex(Cache(key), source.schema)
@@ -83,6 +84,11 @@ def split_body(dag: Dag, state: Iterable[str], prefix: str, ends: Iterable[str] 
     whole = Dag.of([*dag.vertices.values(), *once.values()], [*dag.edges, *once_edges])
     caches = [v.id for v in once.values() if isinstance(v.operator, Cache)]
     return SplitBody(whole.pruned(caches), each, kept, kept_from)
+
+
+def _short(partitioning: Partitioning) -> str:
+    """A name for a partitioning: what is kept has one key however often the body is compiled, and another body's rows never have it."""
+    return hashlib.sha256(repr(partitioning).encode()).hexdigest()[:12]
 
 
 def fuse_into_one_step(dag: Dag, state: str, limit: int) -> Dag | None:

@@ -59,7 +59,7 @@ def keep_caches(state: ActionState) -> None:
             if isinstance(output, StoreOutput) and output.cache is not None:
                 blocks = state.stored(run)
                 kept = kept_partitionings(blocks, state.master.worker_ranks, output.partitionings)
-                state.master.caches[state.bindings.cache(output.cache)] = CachedBlocks(blocks, kept)
+                state.master.keep_cache(state.bindings.cache(output.cache), CachedBlocks(blocks, kept))
     keep_shares(state)
 
 

@@ -206,6 +206,12 @@ class Master:
                 self._unread.setdefault(key, []).append(held)
                 self._drop_unread(key)
 
+    def keep_cache(self, key: str, held: CachedBlocks) -> None:
+        """List a cached dataset. Where two actions have filled it at once, the blocks of the first are freed when nobody reads them any more."""
+        with self._lock:
+            self.unpersist(key)
+            self.caches[key] = held
+
     def cached(self) -> dict[str, CachedBlocks]:
         """What is cached now."""
         with self._lock:

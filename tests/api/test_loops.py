@@ -399,3 +399,16 @@ def test_a_state_that_does_not_depend_on_the_one_before_may_have_metrics(two):
     state, metrics = hf.iterate(body, two.from_polars(STATE), max_iterations=3)
     assert state.collect().equals(STATE.filter(pl.col("v") > 3))
     assert metrics.collect().item() == 2
+
+
+def test_a_loop_goes_on_when_a_dataset_that_it_reads_is_unpersisted(two):
+    def body(state):
+        return hf.concat([state, rows])
+
+    rows = two.from_polars(STATE).cache()
+    assert rows.count() == 12
+    unsubscribe = two.events.subscribe(lambda event: rows.unpersist() if isinstance(event, records.LoopIteration) else None)
+    try:
+        assert hf.iterate(body, two.from_polars(STATE), max_iterations=3).collect().equals(pl.concat([STATE] * 4))
+    finally:
+        unsubscribe()
