@@ -19,6 +19,7 @@ def build_app() -> App:
     app.command("hpcflow.cli.explain:explain", name="explain", help="Print the plans of a program instead of running it.")
     app.command("hpcflow.cli.bench:bench", name="bench", help="Measure the ranks and the wires between them.")
     app.command("hpcflow.cli.launch:app", name="launch", help="Submit, follow and repeat tracked jobs.")
+    app.command("hpcflow.cli.completion:completion", name="completion", help="Print the completion script of a shell.")
     return app
 
 

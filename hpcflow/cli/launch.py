@@ -74,6 +74,7 @@ def submit(
     from hpcflow.errors import ConfigError
     from hpcflow.launch.config.script import Script
     from hpcflow.launch.experiment.experiment import Experiment
+    from hpcflow.launch.experiment.views import printable
 
     if not Path(script).is_file():
         raise ConfigError(f"no such script: {script}")
@@ -82,7 +83,10 @@ def submit(
     experiment.add(Script(script, args=arguments), name=name, retries=retries)
     if dry_run or check:
         text = experiment.dryrun() if dry_run else _check(experiment)
-        return _print_json({"dry_run" if dry_run else "check": text}) if json else print(text) or 0
+        if json:
+            return _print_json({"dry_run" if dry_run else "check": text})
+        print(printable(text))
+        return 0
     _start(experiment, detach, json)
     return 0 if detach else experiment.exit_status()
 

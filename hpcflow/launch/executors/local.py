@@ -97,7 +97,7 @@ class LocalExecutor(Executor):
         if handle.facts.get("boot_id") != boot_id():
             return JobStatus(JobState.FAILED, failure=FailureClass.NODE, reason="the host was started anew")
         code = _reap(handle)
-        if code is None and _alive(handle):
+        if code is None and (_is_child(handle) or _alive(handle)):
             return JobStatus(JobState.RUNNING)
         ended = read_exit(handle.directory)  # written between the two looks
         if ended is not None:
@@ -146,6 +146,11 @@ def _alive(handle: JobHandle) -> bool:
     if not handle.id.isdigit():
         return False
     return process_start(int(handle.id)) == handle.facts.get("start") != "" and process_state(int(handle.id)) != "Z"
+
+
+def _is_child(handle: JobHandle) -> bool:
+    """Whether this process has started it and not yet seen its end: then nobody has to be asked."""
+    return handle.id.isdigit() and int(handle.id) in _STARTED
 
 
 def _reap(handle: JobHandle) -> int | None:

@@ -49,6 +49,8 @@ _NOT_INHERITED = ("SLURM_", "SBATCH_", "SRUN_", "PMI_", "PMIX_", "OMPI_")
 _LIMITS = ("MaxSubmitJob", "GrpSubmitJobs", "violates accounting/QOS policy", "Job violates")
 _OVER = ("Invalid job id", "already completing", "already completed", "not an active job")
 """What scancel says of jobs that have ended."""
+_BINDING = ("cpu_bind", "gpu_bind", "distribution")
+_BINDING_WORDS = re.compile(r"[A-Za-z0-9_:,.*+-]+\Z")
 _COMMAND_TIMEOUT_S = 60.0
 
 
@@ -61,6 +63,7 @@ class SlurmExecutor(SlurmFields, Executor):
     array_limit: elements of an array that run at once (equal tasks that can be submitted together are one array)
     components: those of a heterogeneous job beyond the first; one MPI world by srun
     extra_directives: options as they are, e.g. ("--spread-job",); srun_args: words for every srun
+    cpu_bind, gpu_bind, distribution: of the steps that srun starts, in srun's words, e.g. "cores", "closest", "block:cyclic" (default: the site's)
     exports: variables whose values travel along; env: variables with values; setup: lines of shell; python; workdir
     requeue: whether Slurm may run a job again by itself
     stop_before_s: USR1 to the job this long before its time limit, for `launch.should_stop()`
@@ -76,6 +79,9 @@ class SlurmExecutor(SlurmFields, Executor):
     components: tuple[SlurmFields, ...] = ()
     extra_directives: tuple[str, ...] = ()
     srun_args: tuple[str, ...] = ()
+    cpu_bind: str | None = None
+    gpu_bind: str | None = None
+    distribution: str | None = None
     exports: tuple[str, ...] = EXPORTED
     env: Mapping[str, str] = field(default_factory=dict)
     setup: tuple[str, ...] = ()
@@ -95,6 +101,9 @@ class SlurmExecutor(SlurmFields, Executor):
             raise ConfigError("a heterogeneous job has one MPI world by srun alone: say launcher='srun'")
         if self.components and self.array_limit is not None:
             raise ConfigError("a heterogeneous job cannot be an array: leave array_limit out")
+        for option in _BINDING:
+            if (value := getattr(self, option)) is not None and not _BINDING_WORDS.match(value):
+                raise ConfigError(f"{option}={value!r}: give srun's words, such as 'cores', 'closest' or 'block:cyclic'")
         if self.array_limit is not None and self.array_limit < 1:
             raise ConfigError(f"array_limit={self.array_limit}: at least one element has to run")
         if self.stop_before_s is not None and self.signal is not None:
@@ -159,18 +168,21 @@ class SlurmExecutor(SlurmFields, Executor):
         return options_of(given, version)
 
     def _with_srun_args(self, argv: tuple[str, ...]) -> tuple[str, ...]:
+        binding = tuple(f"--{option.replace('_', '-')}={value}" for option in _BINDING if (value := getattr(self, option)) is not None)
         if argv[0] != "srun":
+            if binding and self.launcher != "none":
+                raise ConfigError(f"{binding[0]} is an option of srun, and this task's ranks start by mpirun: say launcher='srun', or leave it out")
             if self.components and self.launcher != "none":
                 raise ConfigError("a heterogeneous job has one MPI world by srun alone, and this MPI speaks no plugin of this Slurm's srun")
             return argv
         if not self.components:
-            return (argv[0], *self.srun_args, *argv[1:])
+            return (argv[0], *binding, *self.srun_args, *argv[1:])
         end = next(i for i, word in enumerate(argv[1:], 1) if not word.startswith("-"))
         options = [word for word in argv[1:end] if not word.startswith(("--ntasks=", "--cpus-per-task="))]
         words = ["srun"]
         for number, fields in enumerate((self, *self.components)):  # each component has its own ranks and cores; all are one world
             shape = [f"--het-group={number}", f"--ntasks={ranks_of(fields)}", f"--cpus-per-task={fields.cpus_per_task or 1}"]
-            words += [*([":"] if number else []), *shape, *options, *self.srun_args, *argv[end:]]
+            words += [*([":"] if number else []), *shape, *options, *binding, *self.srun_args, *argv[end:]]
         return tuple(words)
 
     # -- what contacts Slurm -------------------------------------------------------------------------------------------------------------------------

@@ -41,6 +41,16 @@ called: float = task()
 ready: functools.partial[float] = launch.build(task)
 small = Small(hidden=8)
 launch.Script("a.sh", args=["x"])
+
+def main() -> None:
+    cfg = launch.Partial(train, model=launch.Config(Model, hidden=512), lr=3e-4)
+    with launch.Experiment("sweep", executor=launch.SlurmExecutor(nodes=4, ntasks_per_node=8, launcher="srun")) as exp:
+        prep = exp.add(launch.Script("prepare.sh"), name="prep", nodes=1, ntasks_per_node=1, launcher="none")
+        exp.add(cfg, name="train", dependencies=[prep])
+        exp.run(detach=True)
+
+launch.SlurmExecutor(node=4)  # wrong
+launch.Experiment("sweep", exekutor=launch.LocalExecutor())  # wrong
 launch.Config(Model, hiden=512)  # wrong
 launch.Config(Model, hidden="x")  # wrong
 launch.Partial(train, model=launch.Config(Model), lrr=3e-4)  # wrong
