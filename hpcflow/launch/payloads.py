@@ -18,6 +18,7 @@ from hpcflow.errors import ConfigError
 from hpcflow.launch import runner
 from hpcflow.launch.calls import call_document, pickled_document
 from hpcflow.launch.config.buildable import Buildable, name_of
+from hpcflow.launch.config.files import dumps
 from hpcflow.launch.config.script import Script
 from hpcflow.launch.config.secret import Secret
 from hpcflow.launch.executors.base import Executor, FailureClass, ranks_of
@@ -43,11 +44,20 @@ def function_payload(task: Any, executor: Executor, by_value: bool) -> tuple[dic
         document, files["function.pkl"] = pickled_document(task)
     else:
         document = call_document(task)
+        files["config.yaml"] = _written(task)
     files["call.json"] = json.dumps(document, indent=1).encode()
     argv = [python, f"{TASK_WORD}/runner.py", TASK_WORD]
     label = slug(name_of(task).rpartition(":")[2]) if isinstance(task, Buildable) else slug(getattr(task, "__name__", "function"))
     commands = [{"name": "main", "argv": argv, "env": {}}]
     return {"kind": "function", "label": label, "commands": commands, "secrets": {}, "workdir": os.getcwd()}, files
+
+
+def _written(task: Any) -> bytes:
+    """The whole configuration, defaults included, for people and for `launch.load`."""
+    try:
+        return dumps(task).encode()
+    except ConfigError as error:  # the call can travel all the same
+        return "".join(f"# {line}\n" for line in f"no configuration file can hold this: {error}\nSee call.json.".splitlines()).encode()
 
 
 def payload_of(task: Any, executor: Executor, mode: str, on_failure: str, packaged: bool = False) -> dict[str, Any]:

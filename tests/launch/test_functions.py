@@ -100,6 +100,8 @@ def test_metadata_tells_what_it_ran_on_without_secrets(monkeypatch):
     assert task.result() == "1"
     (file,) = task.experiment.directory.rglob("metadata.json")
     facts = json.loads(file.read_text())
+    kept = launch.load(task.experiment.directory / "tasks/0000-attempt/config.yaml", allow=["tests.launch.tasks_of_tests"])
+    assert launch.content_hash(kept) == launch.content_hash(launch.Partial(tasks.attempt))
     assert facts["python"] == sys.version and any(name.startswith("polars==") for name in facts["packages"])
     assert facts["environment"]["MY_TOKEN"] == "(hidden)" and "hidden-value" not in file.read_text()
 

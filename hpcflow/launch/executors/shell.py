@@ -15,6 +15,7 @@ from typing import Any
 
 from hpcflow.errors import ConfigError
 from hpcflow.launch.extras import require
+from hpcflow.launch.launchers.wording import mpirun_flavour
 from hpcflow.launch.request import JobRequest
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
@@ -55,6 +56,7 @@ def render_script(
         slurm=slurm,
         hidden=f" {' '.join(_secret_names(request))} ",
         launchers=" ".join(sorted({command.launcher for command in request.commands})),
+        mpi=" ".join(sorted({mpirun_flavour(command.argv[0]) or "unknown" for command in request.commands if command.launcher != "none"})),
         pythons=_pythons(request),
     )
 
