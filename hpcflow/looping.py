@@ -174,7 +174,9 @@ def _context(session: Session, loop: Loop, forms: Forms) -> CompileContext:
         size = sizes[dataset._vertex.id]
         if size is not None:
             cached[loop.state_key(part)] = (0, size)
-    return replace(context, cached=cached, partitioned={**context.partitioned, **{loop.state_key(p): form for p, form in forms.items()}})
+    of_state = {loop.state_key(part): form for part, form in forms.items()}
+    # No guesses: the plan has to fit every iteration, and only an action by itself is planned again.
+    return replace(context, cached=cached, partitioned={**context.partitioned, **of_state}, guesses=False)
 
 
 def _out_key(loop: Loop, part: str) -> str:
@@ -299,7 +301,7 @@ class _LoopRun:
         split = compiled.split if not compiled.forms else _compiled(self.session, self.loop, {}, compiled.steps).split
         context = self.session._context()
         facts = {key: caches[key].partitionings for key in split.kept}
-        each, _ = optimize(split.each, self.session._policy, replace(context, partitioned=facts))
+        each, _ = optimize(split.each, self.session._policy, replace(context, partitioned=facts, guesses=False))
         return replace(compiled, split=replace(compiled.split, kept=facts), forms={}, plan=split_stages(each, context.default_partitions, facts))
 
     def _iterate(self, compiled: CompiledLoop, iteration: int) -> None:

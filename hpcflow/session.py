@@ -43,6 +43,7 @@ from hpcflow.ir.program import program_of
 from hpcflow.launch.launchers.environment import check_world, detect
 from hpcflow.looping import explain_loop, loops_of, run_loops
 from hpcflow.plan.explain import explain
+from hpcflow.plan.physical import WrongGuessError
 from hpcflow.plan.reuse import PlanCache, ReadyPlan
 from hpcflow.plan.stages import split_stages
 from hpcflow.runtime.action_end import HASTY_END_TIMEOUT_S
@@ -222,9 +223,9 @@ class Session:
 
     # -- the line ------------------------------------------------------------------------------------------------------------------------------------
 
-    def _compile(self, sinks: Sequence[Dataset]) -> Compiled:
+    def _compile(self, sinks: Sequence[Dataset], guesses: bool = True) -> Compiled:
         started = time.perf_counter()
-        context = self._context()
+        context = replace(self._context(), guesses=guesses)
         logical = building.to_dag(sinks, context.cached)
         loops = {loop.result_key(part): (0, 0) for loop in loops_of(sinks) for part in loop.parts}
         read = building.to_dag(sinks, {**loops, **context.cached}) if loops else logical  # a loop is run before, and its result is read
@@ -246,13 +247,19 @@ class Session:
             return self._plans_only.show(name, self._compile(sinks))
         run_loops(self, sinks, future)
         with self._filling(sinks, future):
-            ready, action = self._prepare(sinks, name)
-            if future is not None:
-                future.attach(action)
-            result = action.run()
+            try:
+                ready, result = self._run(sinks, name, future)
+            except WrongGuessError:
+                ready, result = self._run(sinks, name, future, guesses=False)
         names = {there: sink._vertex.id for there, sink in zip(ready.sinks, sinks, strict=True)}
         tables = {names[vertex]: table for vertex, table in result.tables.items()}
         return replace(result, tables=tables, rows={names[vertex]: rows for vertex, rows in result.rows.items() if vertex in names})
+
+    def _run(self, sinks: Sequence[Dataset], name: str, future: Future[Any] | None, guesses: bool = True) -> tuple[ReadyPlan, ActionResult]:
+        ready, action = self._prepare(sinks, name, guesses)
+        if future is not None:
+            future.attach(action)
+        return ready, action.run()
 
     @contextmanager
     def _filling(self, sinks: Sequence[Dataset], future: Future[Any] | None = None) -> Iterator[None]:
@@ -264,29 +271,30 @@ class Session:
         finally:
             self._fillings.end(keys)
 
-    def _prepare(self, sinks: Sequence[Dataset], name: str) -> tuple[ReadyPlan, RunnableAction]:
+    def _prepare(self, sinks: Sequence[Dataset], name: str, guesses: bool) -> tuple[ReadyPlan, RunnableAction]:
         attempts = 0
         while True:
             self._actions += 1
             attempts += 1
-            ready = self._ready(sinks)
+            ready = self._ready(sinks, guesses)
             try:
                 return ready, self._master.prepare(ready.plan, name, ready.bindings)
             except CacheGoneError:  # unpersisted between the two lines
                 if attempts == _MOST_ATTEMPTS:
                     raise
 
-    def _ready(self, sinks: Sequence[Dataset]) -> ReadyPlan:
-        """A plan for these datasets: the one that an equal program got before, or a new one."""
+    def _ready(self, sinks: Sequence[Dataset], guesses: bool) -> ReadyPlan:
+        """A plan for these datasets: the one that an equal program got before, or a new one. Without guesses always a new one, which is kept."""
         ids = tuple(sink._vertex.id for sink in sinks)
         context = self._context()
         held = {key: (size_bytes.bit_length(), context.partitioned.get(key)) for key, (_, size_bytes) in context.cached.items()}
         program = program_of(building.to_dag(sinks, context.cached), ids, held)
-        return self._plans.find(program) or self._plans.add(program, ids, self._compiled(sinks).plan)
+        found = self._plans.find(program) if guesses else None
+        return found or self._plans.add(program, ids, self._compiled(sinks, guesses).plan)
 
-    def _compiled(self, sinks: Sequence[Dataset]) -> Compiled:
+    def _compiled(self, sinks: Sequence[Dataset], guesses: bool = True) -> Compiled:
         """Compile for an action that begins now, and say so in the event log."""
-        compiled = self._compile(sinks)
+        compiled = self._compile(sinks, guesses)
         for report in compiled.passes:
             self.events.emit(
                 records.PassRun(
@@ -350,7 +358,11 @@ class Session:
             self._actions += 1
             with self._filling(sinks):
                 compiled = self._compiled(sinks)
-                result = self._master.prepare(compiled.plan, "explain").run()
+                try:
+                    result = self._master.prepare(compiled.plan, "explain").run()
+                except WrongGuessError:
+                    compiled = self._compiled(sinks, guesses=False)
+                    result = self._master.prepare(compiled.plan, "explain").run()
         else:
             compiled, result = self._compile(sinks), None
         parts = (compiled.logical, compiled.optimized, compiled.passes, compiled.plan)

@@ -21,7 +21,7 @@ DEFAULT = Policy(
         # Partition counts before any pass that compares partitionings.
         Pass("default_parallelism", set_default_parallelism, annotates=("parallelism", "partition_count")),
         # Before shuffles are dropped: a broadcast takes away the shuffle of the other side as well.
-        Pass("broadcast_join", broadcast_small_sides, annotates=("pattern", "keys", "partition_count")),
+        Pass("broadcast_join", broadcast_small_sides, annotates=("pattern", "keys", "partition_count", "most_bytes")),
         Pass(
             "drop_redundant_shuffle",
             drop_redundant_shuffles,

@@ -34,6 +34,8 @@ class CompileContext:
     """Cached dataset that is already on the workers -> (rows, bytes)."""
     partitioned: Mapping[str, frozenset[Partitioning]] = field(default_factory=dict)
     """Cached dataset -> the hash partitionings that its blocks keep."""
+    guesses: bool = True
+    """Joins may be decided by what is only guessed of their inputs' sizes (compiler/expectations.py)."""
 
     @property
     def default_partitions(self) -> int:

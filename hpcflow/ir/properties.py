@@ -144,6 +144,8 @@ class EdgeProperties(_Properties):
     persistence: Persistence = Persistence.DISCARD
     compression: Literal["none", "lz4", "zstd"] = "none"
     """Codec of the frames on the way (shuffle/exchange.py)."""
+    most_bytes: int | None = None
+    """A broadcast that was chosen by a guess: with more bytes than this the guess was wrong, and the action is planned again (runtime/action.py)."""
     combiner: bool = True
     """Rows may be aggregated partially before they leave (compiler/passes/combine_before_shuffle.py)."""
 
@@ -172,6 +174,7 @@ _CHECKS: dict[str, Check] = {
     "data_store": member(DataStore),
     "persistence": member(Persistence),
     "compression": one_of("none", "lz4", "zstd"),
+    "most_bytes": optional(whole(0)),
     "combiner": flag,
 }
 """What a user may set each property to."""

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 import polars as pl
 
+from hpcflow.errors import HpcflowError
 from hpcflow.ir.dag import Dag
 from hpcflow.ir.operators.base import Operator
 from hpcflow.ir.properties import EdgeProperties, VertexProperties
@@ -245,3 +246,7 @@ class TaskSpec:
     index: int
     reads: tuple[tuple[Leaf, LeafRef], ...]
     attempt: int = 0
+
+
+class WrongGuessError(HpcflowError):
+    """A plan rests on a guess that was wrong (`EdgeProperties.most_bytes`). No user sees it: the session plans the action again without guesses."""

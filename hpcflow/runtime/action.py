@@ -18,7 +18,7 @@ from hpcflow.errors import ActionCancelledError, StepTimeoutError, WorkerLostErr
 from hpcflow.events import records
 from hpcflow.ir.properties import Persistence
 from hpcflow.ir.shared_values import Shareable, noting
-from hpcflow.plan.physical import BlocksLeaf, ExchangeOutput, PhysicalPlan, ShareLeaf, Stage, StoreOutput
+from hpcflow.plan.physical import BlocksLeaf, ExchangeOutput, PhysicalPlan, ShareLeaf, Stage, StoreOutput, WrongGuessError
 from hpcflow.plan.reuse import Bindings
 from hpcflow.runtime import messages as m
 from hpcflow.runtime.action_end import abort_action, commit_sinks, end_action, end_early, extract_tables, keep_caches, merge_sums
@@ -309,6 +309,14 @@ class ActionRun(ActionState):
                     peak_memory_bytes=result.peak_memory_bytes,
                 )
             )
+            self._check_guesses(run)
+
+    def _check_guesses(self, run: StageRun) -> None:
+        """Raises WrongGuessError when the stage has broadcast more than the planner's guess allows."""
+        for output in run.stage.outputs:
+            most = self.plan.exchanges[output.edge].properties.most_bytes if isinstance(output, ExchangeOutput) else None
+            if most is not None and (sent := sum(result.size_bytes for result in run.results.values())) > most:
+                raise WrongGuessError(f"stage S{run.stage.id} ({run.stage.label}) was guessed to broadcast at most {most:,} bytes, and has {sent:,}")
 
     def _exchange_done(self, message: m.ExchangeDone) -> None:
         run = self.exchanges[message.edge]

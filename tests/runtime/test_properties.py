@@ -244,6 +244,21 @@ def resources_limit_how_many_tasks_run_at_once(session):
     assert most_at_once({"cores": cores}) == 1
 
 
+def most_bytes_plans_again_what_was_guessed_too_small(_):
+    """A join of 600 equal keys with 600 is guessed to have 600 rows, and has 360,000."""
+    same_keys = pl.DataFrame({"k": [7] * 600, "v": range(600)})
+    big = pl.DataFrame({"k": [7] + [0] * 99_999, "w": range(100_000)})
+    with InProcessSession(workers=2, broadcast_threshold_bytes=200_000, progress="off") as session:
+        failed: list[str] = []
+        session.events.subscribe(lambda event: failed.append(event.error) if isinstance(event, records.ActionFailed) else None)
+        one, other, more = (session.from_polars(table) for table in (same_keys, same_keys, big))
+        joined = one.join(other, on="k").join(more, on="k")
+        assert joined.explain().count("<- broadcast") == 2  # the first join has a bound, the second a guess
+        for _ in range(2):
+            assert joined.select(pl.len(), pl.col("v_right").sum()).collect().row(0) == (360_000, 600 * sum(range(600)))
+    assert failed == ["WrongGuessError"]  # the second time the plan without guesses is there
+
+
 EDGE_CASES = {
     "pattern": pattern_names_who_gets_the_rows,
     "keys": keys_name_what_meets,
@@ -257,6 +272,7 @@ EDGE_CASES = {
     "persistence": persistence_keep_frees_at_the_end_only,
     "compression": compression_makes_fewer_bytes_travel,
     "combiner": combiner_makes_fewer_rows_travel,
+    "most_bytes": most_bytes_plans_again_what_was_guessed_too_small,
 }
 VERTEX_CASES = {
     "parallelism": parallelism_is_the_number_of_source_tasks,

@@ -2,7 +2,8 @@
 
 a --hash--> join <--hash-- b      ->      a --one-to-one--> join <--broadcast-- b        (b estimated below broadcast_threshold_bytes)
 
-A side counts as small by an upper bound of its bytes, or by a guess that would hold if it were wrong by `CAUTION`.
+A side counts as small by an upper bound of its bytes, or by a guess that would hold if it were wrong by `CAUTION`. A guess that turns out worse than
+that stops the action, which is then planned without guesses (`EdgeProperties.most_bytes`).
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def broadcast_small_sides(dag: Dag, context: CompileContext) -> Dag:
         candidates = [(small, big) for small, big in candidates if _fits(small, big, sizes, context)]
         if candidates:
             small, big = min(candidates, key=lambda pair: sizes.cautious(pair[0].source) or 0)
-            dag = _broadcast(dag, small, big)
+            bound, threshold = sizes.bounds[small.source], context.config.broadcast_threshold_bytes
+            dag = _broadcast(dag, small, big, CAUTION * threshold if bound is None or bound > threshold else None)
     return dag
 
 
@@ -57,7 +59,8 @@ class _Sizes:
 
     @classmethod
     def of(cls, dag: Dag, context: CompileContext) -> _Sizes:
-        guesses = {vertex: None if one is None else one.size_bytes for vertex, one in expected_sizes(dag, context).items()}
+        expected = expected_sizes(dag, context) if context.guesses else dict.fromkeys(dag.vertices)
+        guesses = {vertex: None if one is None else one.size_bytes for vertex, one in expected.items()}
         return cls(estimate_bytes(dag, context), guesses)
 
     def cautious(self, vertex: int) -> float | None:
@@ -81,9 +84,9 @@ def _fits(small: Edge, big: Edge, sizes: _Sizes, context: CompileContext) -> boo
     return size <= context.config.broadcast_threshold_bytes and (other is None or size * context.workers <= size + other)
 
 
-def _broadcast(dag: Dag, small: Edge, big: Edge) -> Dag:
-    def along(edge: Edge, pattern: Pattern) -> Edge:
-        return replace(edge, properties=replace(edge.properties, pattern=pattern, keys=(), partition_count=None))
+def _broadcast(dag: Dag, small: Edge, big: Edge, most_bytes: int | None) -> Dag:
+    def along(edge: Edge, pattern: Pattern, most_bytes: int | None) -> Edge:
+        return replace(edge, properties=replace(edge.properties, pattern=pattern, keys=(), partition_count=None, most_bytes=most_bytes))
 
-    dag = dag.with_edge(small, along(small, Pattern.BROADCAST))
-    return dag.with_edge(big, along(big, Pattern.ONE_TO_ONE))
+    dag = dag.with_edge(small, along(small, Pattern.BROADCAST, most_bytes))
+    return dag.with_edge(big, along(big, Pattern.ONE_TO_ONE, None))
