@@ -158,6 +158,11 @@ class ReadCsv(Source):
             in_file = fixed if not has_header else pl.Schema({name: fixed[name] for name in names})
         else:
             in_file = fixed = _infer(listed, options, schema_overrides, new_columns, infer_schema_length if infer_schema else 0, infer_schema_files)
+        if len(in_file) != len(names):  # without a header
+            raise SourceError(
+                f"cannot read {listed.label}: its first line has {len(names)} fields and others have {len(in_file)}; let skip_rows begin at a line "
+                "with all fields"
+            )
         options = replace(options, file_names=names, names=tuple(in_file), dtypes=tuple(in_file.values()))
         found = cls(fixed, listed.label, options, listed.files, sizes, 1.0)
         return replace(found, expansion=_expansion(options, listed.files[0], sizes[0]))

@@ -222,3 +222,8 @@ def test_a_file_that_shrank_is_an_error(tmp_path: Path) -> None:
 def test_equal_sources_have_equal_fingerprints(tmp_path: Path) -> None:
     path = _file(tmp_path, "a,b\n1,x\n")
     assert ReadCsv.of(path).fingerprint() == ReadCsv.of(path).fingerprint() != ReadCsv.of(path, null_values="x").fingerprint()
+
+
+def test_a_file_without_a_header_whose_first_line_is_short_is_refused(tmp_path):
+    with pytest.raises(SourceError, match="its first line has 1 fields and others have 2"):
+        ReadCsv.of(_file(tmp_path, "\n1,2\n"), has_header=False)
