@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import random
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -85,41 +80,3 @@ def test_a_cancelled_job_is_told_from_a_failing_program(at_home):
     exp.cancel(["long"])
     _wait(exp)
     assert states(exp) == {"long": "cancelled", "bad": "failed"}
-
-
-SUBMIT = """
-import sys
-from hpcflow.launch.config.script import Script
-from hpcflow.launch.executors.slurm import SlurmExecutor
-from hpcflow.launch.experiment.experiment import Experiment
-exp = Experiment(sys.argv[1], executor=SlurmExecutor(mem="50M", overcommit=True))
-for i in range(5):
-    exp.add(Script(inline=f"echo {i} >>{sys.argv[1]}"), name=f"t{i}")
-print(exp.directory, flush=True)
-exp.run(detach=True)
-"""
-
-
-def test_a_submission_that_is_killed_at_any_moment_loses_and_doubles_no_task(at_home):
-    """Killed with -9 at 20 random moments while five jobs are submitted; whoever resumes finds what was."""
-    chance = random.Random(7)
-    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
-    opened: list[tuple[str, Path]] = []
-    for number in range(20):
-        name = f"run{number}"
-        child = subprocess.Popen([sys.executable, "-c", SUBMIT, name], stdout=subprocess.PIPE, text=True, cwd=at_home, env=environment)
-        assert child.stdout is not None
-        directory = Path(child.stdout.readline().strip())
-        time.sleep(chance.uniform(0.0, 0.25))
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait()
-        if (directory / "experiment.json").exists():
-            opened.append((name, directory))
-    assert len(opened) >= 10
-    supervisors = [
-        subprocess.Popen([sys.executable, "-m", "hpcflow.launch.experiment.driver", str(directory)], env=environment, cwd=at_home)
-        for _, directory in opened
-    ]
-    assert [supervisor.wait(150) for supervisor in supervisors] == [0] * len(opened)
-    for name, _ in opened:
-        assert sorted((at_home / name).read_text().split()) == ["0", "1", "2", "3", "4"], name

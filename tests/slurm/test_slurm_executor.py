@@ -6,15 +6,17 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hpcflow.errors import ConfigError
+from hpcflow.errors import ConfigError, LaunchError
 from hpcflow.launch.executors.base import FailureClass, JobState
 from hpcflow.launch.executors.slurm import SlurmExecutor
+from hpcflow.launch.executors.slurm_fields import SlurmFields
 from hpcflow.launch.request import Command
 from hpcflow.testing.executor_contract import Jobs, check_executor, log
 
@@ -68,6 +70,38 @@ def test_each_field_is_what_scontrol_shows(here, tmp_path):
         "Comment=why not", "MailUser=me@example.org ", "Nice=7 ", "Requeue=0 ", f"StdOut={handle.directory}/logs/log.txt",
     ):  # fmt: skip
         assert part in shown, (part, shown)
+
+
+TEXT_FIELDS = [field.name for field in fields(SlurmFields) if "str" in str(field.type)]
+INJECTIONS = [
+    """x" --comment=INJECTED --wrap="touch RAN" """,
+    """x' --comment=INJECTED '""",
+    """x\\" --comment=INJECTED \\" """,
+    "x --comment=INJECTED",
+    "x;touch${IFS}RAN; $(touch RAN) `touch RAN` #",
+]
+
+
+@pytest.mark.parametrize("name", TEXT_FIELDS)
+def test_no_field_lets_its_value_become_another_option_or_a_command(here, tmp_path, monkeypatch, name):
+    """Each text is refused by us, refused by sbatch as a value of that very option, or kept as the value."""
+    monkeypatch.chdir(tmp_path)
+    for number, text in enumerate(INJECTIONS):
+        text = text.replace("RAN", str(tmp_path / "ran"))
+        value = (text,) if name == "mail_type" else text
+        try:
+            executor = SlurmExecutor(**{"begin": "now+1hour", name: value})
+            jobs = Jobs(executor, tmp_path / str(number))
+            handle = jobs.submit(jobs.request("t", "touch", str(tmp_path / "ran")))
+        except (ConfigError, LaunchError) as error:
+            assert isinstance(error, ConfigError) or "sbatch refused" in str(error), error
+            continue
+        shown = _shown(here, handle.id)
+        subprocess.run(["scancel", handle.id], env=here.environment, check=True)
+        assert name == "comment" or "Comment=INJECTED" not in shown, shown
+        assert name != "comment" or f"Comment={text.rstrip()}" in shown, shown
+        assert f"Command={handle.directory}/script.sh" in shown, shown
+    assert not list(tmp_path.rglob("ran"))
 
 
 def test_values_that_could_begin_a_line_are_refused():

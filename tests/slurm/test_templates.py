@@ -36,8 +36,9 @@ def options(lines):
     )
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.sh")))
-def test_a_script_has_the_options_that_the_executor_renders(name):
+@pytest.mark.parametrize("file", sorted(path.name for path in FOLDER.glob("*.sh")))
+def test_a_script_has_the_options_that_the_executor_renders(file):
+    name = file.removesuffix(".sh")
     request = JobRequest("hf-1", "t", 1, "/a/tasks/t/attempts/1", (Command(("true",)),))
     rendered = SAME[name].directives(request)
     assert options((FOLDER / f"{name}.sh").read_text().splitlines()) == options(rendered)
