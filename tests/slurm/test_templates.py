@@ -88,7 +88,7 @@ def submit(slurm, tmp_path):
                     assert states == {"COMPLETED"}, (states, texts)
                     return texts
                 assert time.monotonic() < deadline, (states, texts)
-                subprocess.run(["scontrol", "update", f"JobId={id}", "StartTime=now"], env=environment, capture_output=True, check=False)
+                slurm.hurry(id)
                 time.sleep(0.3)
 
         return id, finish
