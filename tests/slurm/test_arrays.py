@@ -150,6 +150,7 @@ exp.run()
 """
 
 
+@pytest.mark.thorough
 def test_a_driver_that_is_killed_while_it_submits_arrays_is_replaced_and_no_element_is_lost_or_doubled(at_home):
     chance = random.Random(11)
     environment = os.environ | {"PYTHONPATH": str(PROJECT)}

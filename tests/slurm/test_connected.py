@@ -46,7 +46,7 @@ def test_srun_over_two_nodes_gives_one_world(run):
     assert (ended.returncode, f"2 {ANSWER}" in ended.stdout) == (0, True), ended
 
 
-@pytest.mark.parametrize("words", [[], ["-n", "3"]])
+@pytest.mark.parametrize("words", [[], pytest.param(["-n", "3"], marks=pytest.mark.thorough)])
 def test_hpcflow_run_takes_the_tasks_of_the_allocation(run, words):
     nodes = "-N2" if MPICH else "-N1"  # Open MPI's mpirun starts its daemons by srun, and two nodes of one host confuse them
     ended = run("salloc", nodes, "-n3", "--overcommit", sys.executable, "-m", "hpcflow", "run", "PROGRAM", *words)

@@ -70,10 +70,10 @@ def test_hpcflow_run_gives_every_task_of_the_allocation_a_worker(run_in_slurm):
 @pytest.mark.parametrize(
     ("way", "words"),
     [
-        ("raise ValueError('mine')", "ValueError: mine"),
-        ("sys.exit(3)", ""),
+        pytest.param("raise ValueError('mine')", "ValueError: mine", marks=pytest.mark.thorough),
+        pytest.param("sys.exit(3)", "", marks=pytest.mark.thorough),
         ("os.kill(os.getpid(), 9)", ""),
-        ("os.kill(os.getpid(), 15)", "was told to end (SIGTERM)"),
+        pytest.param("os.kill(os.getpid(), 15)", "was told to end (SIGTERM)", marks=pytest.mark.thorough),
     ],
 )
 def test_a_rank_that_ends_badly_ends_the_step_soon_without_kill_on_bad_exit(run_in_slurm, way, words):
