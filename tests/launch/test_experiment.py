@@ -16,6 +16,7 @@ from hpcflow.launch.config.secret import Secret
 from hpcflow.launch.executors.local import LocalExecutor
 from hpcflow.launch.experiment.decide import TaskState
 from hpcflow.launch.experiment.experiment import Experiment
+from hpcflow.launch.experiment.records import Records
 from hpcflow.launch.experiment.views import experiment_row, printable, status_rows
 
 
@@ -126,6 +127,15 @@ def test_a_task_is_cancelled_from_another_thread_of_the_driver(at_home):
     thread.start()
     exp.run()
     thread.join()
+    assert states(exp) == {"long": "cancelled"}
+
+
+def test_a_driver_ends_what_was_cancelled_before_its_job_was_known(at_home):
+    exp = Experiment("early cancel")
+    exp.add(sh("sleep 300"), name="long")
+    exp.run(detach=True)
+    Records(exp.directory).note("cancel", tasks=["long"])  # as cancel() does, which finds no job yet
+    exp.wait(timeout_s=20)
     assert states(exp) == {"long": "cancelled"}
 
 

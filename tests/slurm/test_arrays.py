@@ -29,6 +29,7 @@ def at_home(slurm, tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
     monkeypatch.setenv("PATH", slurm.environment["PATH"])
     monkeypatch.setenv("HPCFLOW_LAUNCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HPCFLOW_LAUNCH_POLL_S", "10")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

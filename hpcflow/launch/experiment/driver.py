@@ -73,6 +73,7 @@ class Driver:
         """Journals of other processes -> their sizes when they were read."""
         self._poll_s = settings().poll_s
         self._adopt()
+        self._cancel_running(self.cancelled)
 
     def states(self) -> dict[str, TaskState]:
         """Task -> state, as this driver knows them."""
@@ -196,11 +197,17 @@ class Driver:
             return
         self._heard = sizes
         told = {name for record in self.records.events() if record["event"] == "cancel" for name in record["tasks"]}
-        for name in told - self.cancelled:
-            if name in self.running:  # whoever cancelled it may not have seen its job yet
-                with contextlib.suppress(LaunchError):
-                    self._executors[name].cancel([self.running[name].handle])
+        self._cancel_running(told - self.cancelled)
         self.cancelled |= told
+
+    def _cancel_running(self, names: set[str]) -> None:
+        """Whoever cancelled these may not have seen their jobs yet."""
+        by_kind: dict[str, list[str]] = {}
+        for name in names & self.running.keys():
+            by_kind.setdefault(self._executors[name].name, []).append(name)
+        for some in by_kind.values():
+            with contextlib.suppress(LaunchError):
+                self._executors[some[0]].cancel([self.running[name].handle for name in some])
 
     # -- acting --------------------------------------------------------------------------------------------------------------------------------------
 
