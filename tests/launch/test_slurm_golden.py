@@ -5,9 +5,11 @@ import re
 import pytest
 
 from hpcflow.errors import ConfigError
+from hpcflow.launch.config.script import Script
 from hpcflow.launch.executors import slurm
 from hpcflow.launch.executors.slurm import SlurmExecutor
 from hpcflow.launch.executors.slurm_fields import SlurmFields
+from hpcflow.launch.experiment.experiment import Experiment
 from hpcflow.launch.launchers import wording
 from hpcflow.launch.request import Command, JobRequest
 
@@ -112,6 +114,14 @@ def test_heterogeneous_components_are_one_world_by_srun():
     found = lines(executor)
     at = found.index("hetjob")
     assert found[at + 1 :] == ["--nodes=2", "--ntasks=4", "--cpus-per-task=8"]
+
+
+def test_lines_of_setup_stand_in_the_script_once_and_ranks_know_their_threads():
+    exp = Experiment("once", executor=SlurmExecutor(setup=("module load gcc",), launcher="srun", cpus_per_task=3))
+    exp.add(Script(inline="true"))
+    text = exp.dryrun()
+    assert text.count("module load gcc") == 1
+    assert "export POLARS_MAX_THREADS=3\n" in text and "export SRUN_CPUS_PER_TASK=3\n" in text
 
 
 def test_stops_retries_dependencies_and_extra_lines():

@@ -115,8 +115,10 @@ class SlurmExecutor(SlurmFields, Executor):
         parallel = request.mode == "parallel" and len(request.commands) > 1
         argvs = {c.name: self._with_srun_args(slurm_argv(c, request, parallel)) for c in request.commands}
         exported = {name: os.environ[name] for name in self.exports if name in os.environ}
-        environment = {**exported, "SRUN_CPUS_PER_TASK": str(self.cpus_per_task or request.cpus_per_task), **self.env, **request.environment}
-        complete = replace(request, environment=environment, setup=(*self.setup, *request.setup))
+        cores = str(self.cpus_per_task or request.cpus_per_task)
+        ranks = {"POLARS_MAX_THREADS": cores} if any(command.launcher != "none" for command in request.commands) else {}  # as mpirun's ranks get it
+        environment = {**exported, "SRUN_CPUS_PER_TASK": cores, **ranks, **self.env, **request.environment}
+        complete = replace(request, environment=environment)
         text = render_script(
             complete, argvs, directives=tuple(self.directives(request)), searchpath=(*self.templates, *recent_settings().templates), slurm=True
         )
