@@ -213,7 +213,7 @@ def test_each_command_of_a_group_has_a_state_a_log_and_a_cancel(at_home, capsys)
 
     exp = Experiment("commands", executor=LocalExecutor(cores=4))
     group = [Script(path) for path in ("good.sh", "bad.sh", "long.sh")]
-    for path, text in (("good.sh", "echo fine"), ("bad.sh", "echo worse; exit 4"), ("long.sh", "echo began; sleep 300 & wait $!")):
+    for path, text in (("good.sh", "echo fine"), ("bad.sh", "echo worse; exit 4"), ("long.sh", "echo began; exec sleep 300")):
         (at_home / path).write_text(f"#!/bin/sh\n{text}\n")
         (at_home / path).chmod(0o755)
     exp.add(group, name="three", mode="parallel", on_failure="continue", retries=1, backoff_s=0.01)
