@@ -219,7 +219,9 @@ class SlurmCluster:
     def _spawn(self, name: str, *command: str, variables: Mapping[str, str] | None = None) -> None:
         environment = {**self.environment, **(variables or {})}
         with open(self.directory / f"{name}.out", "ab") as out:
-            self._processes[name] = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment)
+            self._processes[name] = subprocess.Popen(  # in a session of its own: who interrupts the tests leaves `stop` its daemons, to end the jobs
+                command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
+            )
 
     def _run(self, *command: str) -> str:
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=20, check=False).stdout

@@ -52,10 +52,16 @@ def test_a_job_that_was_told_to_stop_goes_on_from_its_state_as_the_same_job(fail
 def test_a_job_of_a_lost_node_runs_on_the_other_one(failing_cases):
     (lost, again) = failing_cases.attempts("node with budget")
     assert lost.status.code is None and again.status.code == 0
-    sacct = ["sacct", "--noheader", "--parsable2", "--allocations", "--duplicates", "--starttime=00:00", "--format=JobName%100,State,NodeList"]
-    lines = subprocess.run(sacct, env=failing_cases.cluster.environment, capture_output=True, text=True, check=True).stdout.splitlines()
+    sacct = ["sacct", "--noheader", "--parsable2", "--allocations", "--duplicates", "--starttime=now-1hours", "--format=JobName%100,State,NodeList"]
     id = failing_cases.experiments["node with budget"].id
-    assert [line.split("|")[1:] for line in lines if f".{id}-" in line] == [["NODE_FAIL", "n2"], ["COMPLETED", "n1"]]
+    found: list[list[str]] = []
+    deadline = time.monotonic() + 30
+    while not any(state == "COMPLETED" for state, _ in found):  # the job's own exit file is there before the accounting of it
+        assert time.monotonic() < deadline, found
+        lines = subprocess.run(sacct, env=failing_cases.cluster.environment, capture_output=True, text=True, check=True).stdout.splitlines()
+        found = [line.split("|")[1:] for line in lines if f".{id}-" in line]
+        time.sleep(0.2)
+    assert found == [["NODE_FAIL", "n2"], ["COMPLETED", "n1"]]
 
 
 def test_accounting_tells_of_jobs_that_slurm_itself_has_forgotten(failing_cases):
