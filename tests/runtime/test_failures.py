@@ -197,12 +197,15 @@ def test_an_action_ends_after_a_long_function_of_another_worker_has_returned(ses
 def test_a_function_that_never_returns_loses_the_session_and_not_the_error(monkeypatch):
     monkeypatch.setattr(action_end, "END_TIMEOUT_S", 0.5)
     release = threading.Event()
-    events[id(release)] = release
-    key = id(release)
+    hangs = threading.Event()
+    events[id(release)], events[id(hangs)] = release, hangs
+    key, begun = id(release), id(hangs)
 
     def fails_or_hangs(df):
         if 0 in df["value"]:
+            waiter(begun)
             raise ValueError("quick")
+        begins(begun)
         waiter(key)
         return df
 
@@ -219,6 +222,10 @@ def test_a_function_that_never_returns_loses_the_session_and_not_the_error(monke
 
 
 events: dict[int, threading.Event] = {}
+
+
+def begins(key):
+    events[key].set()
 
 
 def waiter(key):
