@@ -66,6 +66,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
+def at_home(slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, for experiments too, that are submitted to the first cluster and polled at the least interval."""
+    monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
+    monkeypatch.setenv("PATH", slurm.environment["PATH"])
+    monkeypatch.setenv("HPCFLOW_LAUNCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HPCFLOW_LAUNCH_POLL_S", "10")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
 def run_in_slurm(slurm: SlurmCluster, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """`run_in_slurm(command, ..., program=TEXT)` -> the ended process; PROGRAM in the command is its file."""
 

@@ -14,46 +14,17 @@ from pathlib import Path
 import pytest
 
 from hpcflow import launch
-from hpcflow.launch.config.script import Script
 from hpcflow.launch.executors.slurm import SlurmExecutor
 from hpcflow.launch.experiment.experiment import Experiment
 from tests.launch import tasks_of_tests as tasks
+from tests.slurm.experiments import SMALL, sh, states, wait
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("at_home")]
 PROJECT = Path(__file__).parents[2]
-SMALL = {"mem": "50M", "overcommit": True}
-
-
-@pytest.fixture(autouse=True)
-def at_home(slurm, tmp_path, monkeypatch):
-    monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
-    monkeypatch.setenv("PATH", slurm.environment["PATH"])
-    monkeypatch.setenv("HPCFLOW_LAUNCH_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HPCFLOW_LAUNCH_POLL_S", "10")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def sh(text):
-    return Script(inline=text)
-
-
-def states(experiment):
-    return {name: state.value for name, state in experiment.status().items()}
 
 
 def ids(experiment):
     return [handle.id for handle in experiment._written().view().handles.values()]
-
-
-def wait(experiment, limit_s=90.0):
-    """Until all is decided, asking as often as a test may."""
-    deadline = time.monotonic() + limit_s
-    while not all(state.final for state in experiment.status(refresh=True).values()):
-        for stamp in (experiment.directory.parents[1]).glob("asked-*"):
-            stamp.unlink(missing_ok=True)
-        assert time.monotonic() < deadline, states(experiment)
-        time.sleep(0.3)
 
 
 def eventually(holds, limit_s=30.0):

@@ -7,41 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from hpcflow.launch.config.script import Script
 from hpcflow.launch.executors.slurm import SlurmExecutor
 from hpcflow.launch.experiment.experiment import Experiment
+from tests.slurm.experiments import SMALL, sh, states, wait
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("at_home")]
 PROJECT = Path(__file__).parents[2]
-SMALL = {"mem": "50M", "overcommit": True}
-
-
-@pytest.fixture(autouse=True)
-def at_home(slurm, tmp_path, monkeypatch):
-    monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
-    monkeypatch.setenv("PATH", slurm.environment["PATH"])
-    monkeypatch.setenv("HPCFLOW_LAUNCH_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HPCFLOW_LAUNCH_POLL_S", "10")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def sh(text):
-    return Script(inline=text)
-
-
-def states(experiment):
-    return {name: state.value for name, state in experiment.status().items()}
-
-
-def _wait(experiment, limit_s=90.0):
-    """Until all is decided, asking as often as a test may."""
-    deadline = time.monotonic() + limit_s
-    while not all(state.final for state in experiment.status(refresh=True).values()):
-        for stamp in (experiment.directory.parents[1]).glob("asked-*"):
-            stamp.unlink(missing_ok=True)
-        assert time.monotonic() < deadline, states(experiment)
-        time.sleep(0.3)
 
 
 def test_slurm_alone_finishes_a_graph_and_its_ends_decide_what_follows(at_home):
@@ -53,7 +24,7 @@ def test_slurm_alone_finishes_a_graph_and_its_ends_decide_what_follows(at_home):
     exp.add(sh("echo cleaned >>order"), name="clean", dependencies=[first, bad], condition="any_failed")
     exp.run(detach=True)
     assert not (exp.directory / "driver.log").exists()
-    _wait(exp)
+    wait(exp)
     assert states(exp) == {"first": "succeeded", "bad": "failed", "second": "succeeded", "never": "skipped", "clean": "succeeded"}
     lines = (at_home / "order").read_text().split()
     assert lines.index("one") < lines.index("two") and "cleaned" in lines
@@ -78,5 +49,5 @@ def test_a_cancelled_job_is_told_from_a_failing_program(at_home):
         assert time.monotonic() < deadline
         time.sleep(0.3)
     exp.cancel(["long"])
-    _wait(exp)
+    wait(exp)
     assert states(exp) == {"long": "cancelled", "bad": "failed"}
