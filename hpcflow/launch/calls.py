@@ -11,9 +11,10 @@ import sys
 from typing import Any
 
 from hpcflow.errors import ConfigError
-from hpcflow.launch.config.buildable import Buildable, Config, target_of
-from hpcflow.launch.config.building import check
+from hpcflow.launch.config.buildable import Buildable, Config, state_of, target_of
+from hpcflow.launch.config.building import check, parts_of
 from hpcflow.launch.config.document import Encoder
+from hpcflow.launch.config.secret import Secret
 from hpcflow.launch.extras import require
 
 
@@ -47,6 +48,14 @@ def _called(task: Buildable, call: dict[str, Any]) -> dict[str, Any]:
     return {**call, "_partial_": True} if isinstance(task, Config) else call
 
 
+def _secret_in(value: Any, path: str) -> str | None:
+    """Where in a tree of Configs and containers the first Secret stands."""
+    if isinstance(value, Secret):
+        return path
+    parts = state_of(value).arguments.items() if isinstance(value, Buildable) else parts_of(value)
+    return next((found for step, part in parts if (found := _secret_in(part, f"{path}.{step}" if path else str(step))) is not None), None)
+
+
 def pickled_document(task: Any) -> tuple[dict[str, Any], bytes]:
     """The document and the pickle of a task that travels by value."""
     cloudpickle = require("cloudpickle", "by_value=True")
@@ -56,6 +65,8 @@ def pickled_document(task: Any) -> tuple[dict[str, Any], bytes]:
 
         from hpcflow.launch.config.building import build
 
+        if (place := _secret_in(task, "")) is not None:
+            raise ConfigError(f"{place} is a Secret, and by_value=True would write its value into a file: give an importable function")
         assert target is not None
         made = build(task)
         function: Any = made if callable(made) else functools.partial(target)

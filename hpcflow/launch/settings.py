@@ -1,7 +1,8 @@
 """Settings of the launch layer: /etc, the user's file, the project's file, the environment, the command line; later ones win.
 
 Invariant: every value has the source that set it. A file that belongs to neither root nor the user, or that others may write, is refused, not
-skipped. What lets files name code (`allow`) is taken from /etc and the user's file alone, never from a project that was merely downloaded.
+skipped. What lets files name code (`allow`) is taken from /etc and the user's file alone, and nothing that runs commands or says where files go from
+a project that was merely downloaded.
 
     settings().home                     # '/home/me/.local/share/hpcflow'
     print(settings().show())            # home = '/scratch/me'   (variable HPCFLOW_LAUNCH_HOME)
@@ -65,18 +66,19 @@ def _seconds(value: Any) -> float:
     return number
 
 
-def _setting(default: Any, parse: Callable[[Any], Any], doc: str, trusted: bool = False) -> Any:
-    return dataclasses.field(default=default, metadata={"parse": parse, "doc": doc, "trusted": trusted})
+def _setting(default: Any, parse: Callable[[Any], Any], doc: str, trusted: bool = False, own: bool = False) -> Any:
+    """trusted: from the files of site and user alone; own: from any source but a project's file."""
+    return dataclasses.field(default=default, metadata={"parse": parse, "doc": doc, "trusted": trusted, "own": own})
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """All settings, checked."""
 
-    home: str = _setting("", _path, "directory of experiments; default $XDG_DATA_HOME/hpcflow or ~/.local/share/hpcflow")
+    home: str = _setting("", _path, "directory of experiments; default $XDG_DATA_HOME/hpcflow or ~/.local/share/hpcflow", own=True)
     allow: tuple[str, ...] = _setting((), _texts, "modules and targets that configuration files may name (site and user files only)", trusted=True)
     templates: tuple[str, ...] = _setting((), _paths, "directories with job templates of the site (site and user files only)", trusted=True)
-    executor: str = _setting("", _text, "executor of command lines that name none, such as slurm(nodes=2); default: run in the process itself")
+    executor: str = _setting("", _text, "executor of command lines that name none, such as slurm(nodes=2); default: in the process itself", own=True)
     account: str | None = _setting(None, _text, "Slurm account of jobs that name none")
     partition: str | None = _setting(None, _text, "Slurm partition of jobs that name none")
     qos: str | None = _setting(None, _text, "Slurm quality of service of jobs that name none")
@@ -138,8 +140,10 @@ def resolve_settings(layers: list[tuple[str, Mapping[str, Any], bool]], environ:
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
 
-    def put(name: str, value: Any, source: str, trusted: bool) -> None:
+    def put(name: str, value: Any, source: str, trusted: bool, project: bool = False) -> None:
         field = _known(name, source)
+        if field.metadata["own"] and project:
+            raise ConfigError(f"setting {name!r} ({source}) does not count in a project's file, which may be another's: it says what runs or where")
         if field.metadata["trusted"] and not trusted:
             raise ConfigError(f"setting {name!r} ({source}) counts only in {SITE_FILE} and in the user's file: it decides what files may run")
         try:
@@ -150,7 +154,7 @@ def resolve_settings(layers: list[tuple[str, Mapping[str, Any], bool]], environ:
 
     for source, table, trusted in layers:
         for name, value in table.items():
-            put(name, value, source, trusted)
+            put(name, value, source, trusted, project=not trusted)
     for variable, value in environ.items():
         if variable.startswith(PREFIX) and value:
             put(variable.removeprefix(PREFIX).lower(), value, f"variable {variable}", False)

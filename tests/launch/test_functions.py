@@ -64,6 +64,12 @@ def test_a_secret_is_revealed_in_the_job_and_written_nowhere(at_home):
     assert not [path for path in (at_home / "home").rglob("*") if path.is_file() and b"abcdefgh" in path.read_bytes()]
 
 
+def test_a_secret_does_not_travel_by_value(at_home, monkeypatch):
+    monkeypatch.setenv("TOKEN", "abcdefgh")
+    with pytest.raises(ConfigError, match="is a Secret, and by_value=True would write its value"):
+        launch.run(launch.Partial(tasks.with_token, launch.Secret.variable("TOKEN")), by_value=True)
+
+
 def test_lambdas_are_refused_unless_they_travel_by_value(at_home):
     with pytest.raises(ConfigError, match="lambda"):
         launch.run(launch.Partial(lambda: 1))

@@ -33,7 +33,7 @@ def test_later_sources_win_and_show_says_which(place: Path, monkeypatch: pytest.
     site, user, project = place / "etc/launch.toml", place / "home/.config/hpcflow/launch.toml", place / "project/hpcflow-launch.toml"
     site.write_text('account = "site"\npartition = "site"\nqos = "site"\npoll_s = 60\nexecutor = "site"')
     user.write_text('partition = "user"\nqos = "user"\npoll_s = 50\nexecutor = "user"\nallow = ["mylib"]')
-    project.write_text('qos = "project"\npoll_s = 40\nexecutor = "project"')
+    project.write_text('qos = "project"\npoll_s = 40')
     monkeypatch.setenv("HPCFLOW_LAUNCH_POLL_S", "30")
     monkeypatch.setenv("HPCFLOW_LAUNCH_EXECUTOR", "variable")
     module.set_flags({"executor": "flag"})
@@ -60,6 +60,13 @@ def test_what_files_may_name_is_not_for_projects_and_variables_to_say(place: Pat
     monkeypatch.delenv("HPCFLOW_LAUNCH_ALLOW")
     (place / "project/hpcflow-launch.toml").write_text('allow = ["os"]')
     with pytest.raises(ConfigError, match="counts only in"):
+        module.settings()
+
+
+@pytest.mark.parametrize("text", ['executor = "local(setup=[])"', 'home = "/elsewhere"'])
+def test_a_project_file_says_neither_what_runs_nor_where_files_go(place: Path, text: str) -> None:
+    (place / "project/hpcflow-launch.toml").write_text(text)
+    with pytest.raises(ConfigError, match="does not count in a project's file"):
         module.settings()
 
 

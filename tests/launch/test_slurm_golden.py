@@ -8,7 +8,7 @@ from hpcflow.errors import ConfigError
 from hpcflow.launch.config.script import Script
 from hpcflow.launch.executors import slurm
 from hpcflow.launch.executors.slurm import SlurmExecutor
-from hpcflow.launch.executors.slurm_fields import SlurmFields
+from hpcflow.launch.executors.slurm_fields import SlurmFields, dependency_text
 from hpcflow.launch.experiment.experiment import Experiment
 from hpcflow.launch.launchers import wording
 from hpcflow.launch.request import Command, JobRequest
@@ -138,3 +138,14 @@ def test_a_field_of_a_newer_slurm_is_refused_with_the_version_it_needs(monkeypat
     monkeypatch.setattr(slurm, "known_version", lambda: (22, 5))
     with pytest.raises(ConfigError, match=r"segment needs Slurm 24\.11, and this is 22\.05"):
         lines(SlurmExecutor(segment=4))
+
+
+@pytest.mark.parametrize("text", ["--job-name=x", "--export=ALL", "-J x", "--array=1-3"])
+def test_an_extra_directive_does_not_set_what_jobs_are_found_by(text):
+    with pytest.raises(ConfigError, match="is set by hpcflow"):
+        SlurmExecutor(extra_directives=(text,))
+
+
+def test_a_dependency_on_one_id_is_a_list_of_one():
+    with pytest.raises(ConfigError, match="give the job ids as a list"):
+        dependency_text({"afterok": "123"})

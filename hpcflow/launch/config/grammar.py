@@ -95,7 +95,7 @@ class Override:
     values: tuple[Value, ...]  # several: a sweep; none after ~
 
 
-_PATH = re.compile(r"""[^\W\d]\w*(?:\.[\w-]+|\[-?\d+\]|\["(?:[^"\\]|\\.)*"\]|\['(?:[^'\\]|\\.)*'\])*""")
+_PATH = re.compile(r"""[^\W\d]\w*(?:\.[\w-]*\w|\[-?\d+\]|\["(?:[^"\\]|\\.)*"\]|\['(?:[^'\\]|\\.)*'\])*""")
 _STEP = re.compile(r"""\.?([\w-]+)|\[(-?\d+)\]|\[("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')\]""")
 _CALL = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*)\((.*)\)", re.DOTALL)
 _NAME = re.compile(r"[^\W\d]\w*")

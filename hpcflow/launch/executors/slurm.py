@@ -52,6 +52,8 @@ _OVER = ("Invalid job id", "already completing", "already completed", "not an ac
 _BINDING = ("cpu_bind", "gpu_bind", "distribution")
 _BINDING_WORDS = re.compile(r"[A-Za-z0-9_:,.*+-]+\Z")
 _COMMAND_TIMEOUT_S = 60.0
+_OURS = re.compile(r"(--(?:job-name|output|error|open-mode|export|export-file|array|requeue|no-requeue|wrap)(?![\w-])|-[Joea])")
+"""Options that say how a job is found, where its logs are and what it inherits."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,9 @@ class SlurmExecutor(SlurmFields, Executor):
             refuse_control("extra option", text)
         if wrong := [text for text in self.extra_directives if not text.startswith("-")]:
             raise ConfigError(f"extra directive {wrong[0]!r} is no option: it begins with a dash")
+        for text in self.extra_directives:
+            if (ours := _OURS.match(text)) is not None:
+                raise ConfigError(f"extra directive {text!r}: {ours[1]} is set by hpcflow, which finds its jobs and their ends by it")
         if self.components and self.launcher == "mpirun":
             raise ConfigError("a heterogeneous job has one MPI world by srun alone: say launcher='srun'")
         if self.components and self.array_limit is not None:

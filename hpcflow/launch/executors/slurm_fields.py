@@ -113,11 +113,13 @@ def _check(field: str, value: str | None, pattern: re.Pattern[str], shape: str) 
         raise ConfigError(f"Slurm field {field}={value!r}: give {shape}")
 
 
-def dependency_text(dependencies: Mapping[str, tuple[str, ...]], any_of: bool = False) -> str:
+def dependency_text(dependencies: Mapping[str, tuple[str, ...] | str], any_of: bool = False) -> str:
     """`{"afterok": ("12", "13")}` -> "afterok:12:13"; several kinds all have to hold, or with `any_of` one of them."""
     for kind, ids in dependencies.items():
         if kind not in _DEPENDENCY_TYPES:
             raise ConfigError(f"dependency type {kind!r}: Slurm knows {', '.join(_DEPENDENCY_TYPES)}")
+        if isinstance(ids, str):
+            raise ConfigError(f"dependency on {ids!r}: give the job ids as a list, such as {{{kind!r}: [{ids!r}]}}")
         if wrong := [i for i in ids if not re.match(r"\d+(_\d+|_\*)?(\+\d+)?\Z", i)]:
             raise ConfigError(f"dependency on {wrong[0]!r}: that is no Slurm job id")
     if any_of:

@@ -54,7 +54,7 @@ def find_title(text: str) -> Path:
 
 
 def _with_id(text: str) -> list[Path]:
-    return [path for path in directories() if path.name.rpartition("-")[2].startswith(text)]
+    return [path for path in directories() if path.name.rpartition("-")[2].startswith(text)] if text else []
 
 
 def _only(found: list[Path], text: str) -> Path:

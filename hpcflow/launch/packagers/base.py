@@ -22,7 +22,7 @@ from hpcflow.errors import ConfigError, LaunchError
 from hpcflow.launch.files import make_directory, write_json
 from hpcflow.launch.home import home
 
-SECRET_NAMES = (".env", ".env.*", "*.pem", "*.key", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", ".netrc", ".pypirc", "*.kdbx", "credentials*")
+SECRET_NAMES = (".env", ".env.*", "*.pem", "*.key", "id_*", ".netrc", ".pypirc", "*.kdbx", "credentials*")
 DEFAULT_LIMIT_BYTES = 200 << 20
 
 
@@ -108,7 +108,7 @@ def _digest(path: Path) -> str:
 
 def is_secret(name: str) -> bool:
     """Whether a file's name is one that secrets have."""
-    return any(fnmatch.fnmatch(name, pattern) for pattern in SECRET_NAMES)
+    return any(fnmatch.fnmatch(name.lower(), pattern) for pattern in SECRET_NAMES)
 
 
 def matches(path: PurePosixPath, patterns: Sequence[str]) -> bool:
