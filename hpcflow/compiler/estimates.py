@@ -15,7 +15,7 @@ from hpcflow.ir.operators.source import Source
 from hpcflow.ir.operators.unique import Unique
 from hpcflow.ir.operators.with_columns import WithColumns, WithScalars
 
-_SAME_ROWS_OR_FEWER = (
+SAME_ROWS_OR_FEWER = (
     Align,
     Cache,
     Repartition,
@@ -55,7 +55,7 @@ def _estimate(dag: Dag, vertex: Vertex, sizes: dict[int, int | None], context: C
         return None if None in inputs else sum(i for i in inputs if i is not None)
     if isinstance(operator, Join) and operator.how in ("semi", "anti"):
         return inputs[0]
-    if isinstance(operator, _SAME_ROWS_OR_FEWER) and inputs[0] is not None:
+    if isinstance(operator, SAME_ROWS_OR_FEWER) and inputs[0] is not None:
         width_in = max(len(dag.input_schemas(vertex.id)[0]), 1)
         return inputs[0] * max(len(vertex.schema), 1) // width_in if len(vertex.schema) != width_in else inputs[0]
     return None

@@ -11,21 +11,17 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
+from hpcflow.compiler.estimates import SAME_ROWS_OR_FEWER
 from hpcflow.compiler.policy import CompileContext
 from hpcflow.expressions.tree import Tree, children, split_node, to_tree
 from hpcflow.ir.dag import Dag, Vertex
-from hpcflow.ir.operators.concat import Align, Cache, Concat, ReadCache, Repartition
+from hpcflow.ir.operators.concat import Concat, ReadCache
 from hpcflow.ir.operators.filter import Filter
 from hpcflow.ir.operators.group_by import FinalGroupBy, GroupBy, PartialGroupBy
 from hpcflow.ir.operators.join import Join
-from hpcflow.ir.operators.reshape import Cast, Rename
-from hpcflow.ir.operators.select import Select
-from hpcflow.ir.operators.sort import Slice, SlicePositions, Sort, TopK
+from hpcflow.ir.operators.sort import Slice, SlicePositions, TopK
 from hpcflow.ir.operators.source import Source
-from hpcflow.ir.operators.unique import Unique
-from hpcflow.ir.operators.with_columns import WithColumns, WithScalars
 
-_KEEP_ROWS = (Align, Cache, Repartition, Cast, Rename, Select, Sort, WithColumns, WithScalars, Unique, GroupBy, PartialGroupBy, FinalGroupBy)
 _COMPARED = dict.fromkeys(("Lt", "LtEq", "Gt", "GtEq"), 0.4)
 _SHARE = {"Eq": 0.1, "NotEq": 0.9, "IsBetween": 0.25, "IsIn": 0.25, "Contains": 0.2, "StartsWith": 0.1, "EndsWith": 0.1, **_COMPARED}
 _OTHER_SHARE, _LEAST_SHARE = 0.5, 0.01
@@ -77,7 +73,7 @@ def _expected(dag: Dag, vertex: Vertex, inputs: list[Expected | None], context: 
     if isinstance(operator, Slice | SlicePositions | TopK):
         most = operator.k if isinstance(operator, TopK) else operator.length
         return first if most is None else replace(first, rows=min(first.rows, float(most)))
-    if not isinstance(operator, _KEEP_ROWS):
+    if not isinstance(operator, SAME_ROWS_OR_FEWER):
         return None
     rows = 1.0 if isinstance(operator, GroupBy | PartialGroupBy | FinalGroupBy) and not operator.keys else first.rows
     width = first.row_bytes * _nominal(vertex.schema) / _nominal(dag.input_schemas(vertex.id)[0])

@@ -252,7 +252,7 @@ class ActionRun(ActionState):
                 seconds=run.ended - run.started,
                 tasks=len(run.tasks),
                 rows_out=sum(r.rows for r in results),
-                bytes_out=sum(r.size_bytes for r in results),
+                bytes_out=run.bytes_out,
             )
         )
         exchanges = self.filled(run.stage)
@@ -292,6 +292,7 @@ class ActionRun(ActionState):
         for result in message.results:
             run = self.stages[result.stage]
             run.results[result.index] = result
+            run.bytes_out += result.size_bytes
             if not run.stage.together:
                 self.queued[message.rank] -= 1
             self.emit(
@@ -315,8 +316,8 @@ class ActionRun(ActionState):
         """Raises WrongGuessError when the stage has broadcast more than the planner's guess allows."""
         for output in run.stage.outputs:
             most = self.plan.exchanges[output.edge].properties.most_bytes if isinstance(output, ExchangeOutput) else None
-            if most is not None and (sent := sum(result.size_bytes for result in run.results.values())) > most:
-                raise WrongGuessError(f"stage S{run.stage.id} ({run.stage.label}) was guessed to broadcast at most {most:,} bytes, and has {sent:,}")
+            if most is not None and run.bytes_out > most:
+                raise WrongGuessError(f"stage S{run.stage.id} ({run.stage.label}) broadcasts {run.bytes_out:,} bytes, at most {most:,} were guessed")
 
     def _exchange_done(self, message: m.ExchangeDone) -> None:
         run = self.exchanges[message.edge]

@@ -47,6 +47,8 @@ class StageRun:
     assigned: dict[int, int] = field(default_factory=dict)
     """Task -> rank."""
     results: dict[int, m.TaskResult] = field(default_factory=dict)
+    bytes_out: int = 0
+    """Of all results so far."""
     last_given: bool = False
     """Every worker has been told that it has got its last task."""
     stealing_from: set[int] = field(default_factory=set)

@@ -26,12 +26,12 @@ CAUTION = 4
 
 def broadcast_small_sides(dag: Dag, context: CompileContext) -> Dag:
     """See the module; bounds come from file metadata, row counts and what operators can only shrink."""
+    joins = [(vertex, vertex.operator) for vertex in dag.vertices.values() if isinstance(vertex.operator, Join) and vertex.operator.how != "cross"]
+    if not joins:
+        return dag
     sizes = _Sizes.of(dag, context)
     known = all_partitionings(dag, context.partitioned)
-    for vertex in list(dag.vertices.values()):
-        operator = vertex.operator
-        if not isinstance(operator, Join) or operator.how == "cross":
-            continue
+    for vertex, operator in joins:
         left, right = dag.inputs(vertex.id)
         if left.properties.pattern is not Pattern.HASH_SHUFFLE or right.properties.pattern is not Pattern.HASH_SHUFFLE:
             continue
