@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from hpcflow.launch.executors.slurm_fields import SlurmFields as SlurmFields
     from hpcflow.launch.experiment.catalog import runs as runs
     from hpcflow.launch.experiment.experiment import Experiment as Experiment
+    from hpcflow.launch.group import Step as Step
     from hpcflow.launch.one_task import map as map
     from hpcflow.launch.one_task import run as run
     from hpcflow.launch.packagers.git_archive import GitArchivePackager as GitArchivePackager
@@ -91,6 +92,7 @@ _HOME = {
     "env": "hpcflow.launch.environment",
     "runs": "hpcflow.launch.experiment.catalog",
     "Experiment": "hpcflow.launch.experiment.experiment",
+    "Step": "hpcflow.launch.group",
     "map": "hpcflow.launch.one_task",
     "run": "hpcflow.launch.one_task",
     "GitArchivePackager": "hpcflow.launch.packagers.git_archive",

@@ -23,6 +23,7 @@ from hpcflow.launch.config.script import Script
 from hpcflow.launch.config.secret import Secret
 from hpcflow.launch.executors.base import Executor, FailureClass, ranks_of
 from hpcflow.launch.experiment.model import Task
+from hpcflow.launch.group import Step
 from hpcflow.launch.home import slug
 from hpcflow.launch.request import Command, JobRequest, LauncherName, Mode, OnFailure
 
@@ -61,7 +62,9 @@ def _written(task: Any) -> bytes:
 
 
 def payload_of(task: Any, executor: Executor, mode: str, on_failure: str, packaged: bool = False) -> dict[str, Any]:
-    """The payload of a Script or of a list of Scripts (a group). Raises ConfigError for anything else."""
+    """The payload of a Script or of a list of Scripts and Steps (a group). Raises ConfigError for anything else."""
+    if isinstance(task, Step):
+        raise ConfigError("a Step is one command of a group: give a list of them, or its Script alone with its needs as arguments of add()")
     members = list(task) if isinstance(task, list | tuple) else [task]
     if not members:
         raise ConfigError("an empty group: give at least one Script")
@@ -70,18 +73,22 @@ def payload_of(task: Any, executor: Executor, mode: str, on_failure: str, packag
     python = getattr(executor, "python", None) or sys.executable
     commands: list[dict[str, Any]] = []
     secrets: dict[str, Any] = {}
-    for member in members:
+    for item in members:
+        member, step = (item.script, item) if isinstance(item, Step) else (item, None)
         if not isinstance(member, Script):
-            raise ConfigError(f"{type(member).__name__} is no task: give a Script, a Partial, a Config, or a list of Scripts")
-        name = _label(member)
+            raise ConfigError(f"{type(member).__name__} is no task: give a Script, a Partial, a Config, or a list of Scripts and Steps")
+        name = step.name if step is not None and step.name is not None else _label(member)
         taken = {command["name"] for command in commands}
         if name in taken:
+            if step is not None and step.name is not None:
+                raise ConfigError(f"two steps of one group are called {name!r}: give each its own name")
             name = next(f"{name}-{i}" for i in range(2, len(taken) + 3) if f"{name}-{i}" not in taken)
         for variable, value in member.env.items():
             if isinstance(value, Secret) and secrets.setdefault(variable, _reference(value)) != _reference(value):
                 raise ConfigError(f"two commands of one group have different secrets {variable}: give the variables different names")
         plain = {variable: value for variable, value in member.env.items() if not isinstance(value, Secret)}
-        commands.append({"name": name, "argv": _placed(member, python, packaged), "env": plain})
+        own: dict[str, Any] = {} if step is None else {**step.needs, **({"launcher": step.launcher} if step.launcher else {})}
+        commands.append({"name": name, "argv": _placed(member, python, packaged), "env": plain, **own})
     if len(commands) == 1:
         label, commands[0]["name"] = commands[0]["name"], "main"
     else:

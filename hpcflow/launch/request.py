@@ -34,7 +34,7 @@ class Command:
     launcher: how its ranks start; "mpi" takes what the site has
     ntasks: MPI ranks (None: the job's)
     cpus_per_task: cores of one rank (None: the job's)
-    memory_mb: of the whole command; a parallel group on Slurm needs it, or its steps run one after the other
+    memory_mb: of the whole command (on Slurm of its ranks on one node); None: the steps of a parallel group share the job's
     """
 
     argv: tuple[str, ...]
@@ -98,12 +98,18 @@ class JobRequest:
         if not self.commands:
             raise ConfigError(f"task {self.task!r} has no command")
         names = [command.name for command in self.commands]
-        if wrong := [name for name in names if "/" in name or name.startswith(".") or not name.isprintable()]:
-            raise ConfigError(f"task {self.task!r}: {wrong[0]!r} names a command's log file; leave out slashes, a leading dot and control characters")
+        for name in names:
+            check_command_name(name, f"task {self.task!r}")
         if len(set(names)) != len(names):
             raise ConfigError(f"task {self.task!r}: two commands have one name among {names}")
         check_variables(self.environment)
         check_variables(dict.fromkeys(self.secrets, ""))
+
+
+def check_command_name(name: str, where: str) -> None:
+    """Raises ConfigError for a name that no log file can have."""
+    if not isinstance(name, str) or not name or "/" in name or name.startswith(".") or not name.isprintable():
+        raise ConfigError(f"{where}: {name!r} names a command's log file; leave out slashes, a leading dot and control characters")
 
 
 def check_variables(environment: Mapping[str, str]) -> None:

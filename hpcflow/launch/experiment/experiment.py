@@ -39,6 +39,7 @@ from hpcflow.launch.experiment.model import Condition, Spec, Task
 from hpcflow.launch.experiment.records import Records
 from hpcflow.launch.experiment.refresh import refresh_states
 from hpcflow.launch.experiment.source import git_state
+from hpcflow.launch.group import sized
 from hpcflow.launch.home import home, slug
 from hpcflow.launch.packagers.base import Package, Packager, pack
 from hpcflow.launch.payloads import function_payload, payload_of
@@ -116,7 +117,7 @@ class Experiment:
         by_value: bool = False,
         **overrides: Any,
     ) -> TaskHandle:
-        """A Script, a Partial, a Config whose build runs something, or a list of Scripts (a group in one allocation).
+        """A Script, a Partial, a Config whose build runs something, or a list of Scripts and Steps (a group in one allocation).
 
         Args:
             dependencies: tasks that end before; `condition` says how.
@@ -141,6 +142,7 @@ class Experiment:
             payload, files = function_payload(task, where, by_value)
         else:
             payload = payload_of(task, where, mode, on_failure, self.packager is not None)
+            payload["commands"], where, resources = sized(payload["commands"], mode, where, resources)
         base = name or payload["label"]
         taken = {other.name for other in self._tasks}
         if name is not None and name in taken:

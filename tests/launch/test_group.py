@@ -1,0 +1,131 @@
+"""Steps of a group with ranks, cores and memory of their own: the job is as large as they need, and they run side by side."""
+
+import pytest
+
+from hpcflow.errors import ConfigError
+from hpcflow.launch import Experiment, LocalExecutor, Script, SlurmExecutor, Step
+from hpcflow.launch.executors import slurm
+from hpcflow.launch.executors.registry import from_json
+from hpcflow.launch.launchers import wording
+
+
+@pytest.fixture(autouse=True)
+def no_slurm(tmp_path, monkeypatch):
+    monkeypatch.setenv("HPCFLOW_LAUNCH_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(slurm, "known_version", lambda: (23, 11))
+    monkeypatch.setattr(wording, "offered_types", lambda: frozenset({"none", "pmi2", "pmix"}))
+    monkeypatch.setattr(wording, "find_mpirun", lambda program: ("/opt/bin/mpirun", "mpich"))
+
+
+def step(**needs):
+    return Step(Script(inline="true"), **needs)
+
+
+def added(*steps, executor=None, mode="parallel", **options):
+    """(the task as it is kept, the text of its dry run)."""
+    exp = Experiment("g", executor=executor or SlurmExecutor())
+    exp.add(list(steps), mode=mode, **options)
+    return exp.spec().tasks[0], exp.dryrun()
+
+
+def directives(text):
+    return [line.removeprefix("#SBATCH --") for line in text.splitlines() if line.startswith("#SBATCH --")]
+
+
+@pytest.mark.parametrize(
+    ("steps", "mode", "shape"),
+    [
+        ([{"cpus_per_task": 6}, {"cpus_per_task": 1}], "parallel", {"ntasks=1", "cpus-per-task=7"}),
+        ([{"cpus_per_task": 6}, {"cpus_per_task": 1}], "sequential", {"ntasks=1", "cpus-per-task=6"}),
+        ([{"cpus_per_task": 4}, {"cpus_per_task": 4}], "parallel", {"ntasks=2", "cpus-per-task=4"}),
+        ([{"ntasks": 3, "launcher": "srun"}, {}], "parallel", {"ntasks=4", "cpus-per-task=1"}),
+        ([{"memory_mb": 300}, {"memory_mb": 200}], "parallel", {"ntasks=2", "cpus-per-task=1", "mem=500M"}),
+        ([{"memory_mb": 300}, {"memory_mb": 200}], "sequential", {"ntasks=1", "cpus-per-task=1", "mem=300M"}),
+    ],
+)
+def test_a_job_is_as_large_as_its_steps_need(steps, mode, shape):
+    _, text = added(*(step(**needs) for needs in steps), mode=mode)
+    kinds = ("ntasks", "cpus-per-task", "nodes", "mem")
+    assert {line for line in directives(text) if line.partition("=")[0] in kinds} == shape
+
+
+def test_each_step_asks_for_its_own_share_and_keeps_to_it():
+    _, text = added(step(name="big", cpus_per_task=6, memory_mb=500), step(name="ranks", ntasks=2, launcher="srun", memory_mb=100))
+    assert "POLARS_MAX_THREADS=6 srun --ntasks=1 --nodes=1 --cpus-per-task=6 --exact --mem=500M" in text
+    assert "POLARS_MAX_THREADS=1 srun --ntasks=2 --mpi=pmi2 --kill-on-bad-exit=1 --cpus-per-task=1 --exact --mem=100M" in text
+
+
+def test_a_group_without_needs_of_its_own_is_left_as_it_was():
+    kept, text = added(Script(inline="true"), step(name="b"), executor=SlurmExecutor(ntasks=2))
+    assert kept.executor == {"type": "slurm", "ntasks": 2} and [c["name"] for c in kept.payload["commands"]] == ["script", "b"]
+    assert not any("ntasks" in command for command in kept.payload["commands"]) and "--mem=0M" in text
+
+
+@pytest.mark.parametrize(
+    ("steps", "executor", "options", "says"),
+    [
+        (
+            [{"cpus_per_task": 3}, {}],
+            SlurmExecutor(cpus_per_task=2),
+            {},
+            "cores side by side, and cpus_per_task=2 gives 2: .* leave cpus_per_task out",
+        ),
+        ([{"cpus_per_task": 3}, {}], SlurmExecutor(nodes=1, ntasks=3), {}, "need 4 cores side by side, and ntasks=3, nodes=1 gives 3"),
+        ([{"memory_mb": 300}, {"memory_mb": 300}], SlurmExecutor(mem="500M"), {}, "need 600 MB together, and the task has 500"),
+        ([{"memory_mb": 300}, {"memory_mb": 300}], None, {"memory_mb": 400}, "need 600 MB together, and the task has 400"),
+        ([{"memory_mb": 300}, {}], None, {}, "step 'script-2' says no memory_mb, and others do"),
+        ([{"ntasks": 2}], None, {}, "ntasks=2 needs a launcher"),
+        ([{"name": "a"}, {"name": "a"}], None, {}, "two steps of one group are called 'a'"),
+        ([{"cpus_per_task": 30}], LocalExecutor(cores=4), {}, "wants 1 x 30 cores, and this executor has 4"),
+    ],
+)
+def test_what_could_only_run_one_after_the_other_is_refused(steps, executor, options, says):
+    with pytest.raises(ConfigError, match=says):
+        added(*(step(**needs) for needs in steps), executor=executor, **options)
+
+
+def test_more_than_is_needed_is_given_and_whole_nodes_are_not_counted():
+    for executor in (
+        SlurmExecutor(ntasks=8),
+        SlurmExecutor(exclusive=True),
+        SlurmExecutor(nodes="1-2"),
+        SlurmExecutor(ntasks=4, cpus_per_task=2, mem="1G"),
+    ):
+        kept, _ = added(step(cpus_per_task=6, memory_mb=10), step(memory_mb=10), executor=executor)
+        assert from_json(kept.executor) == executor
+
+
+@pytest.mark.parametrize(
+    ("needs", "says"),
+    [
+        ({"cpus_per_task": 0}, "Step.cpus_per_task=0: expected a whole number from 1"),
+        ({"ntasks": "2"}, "Step.ntasks='2'"),
+        ({"memory_mb": 1.5}, "Step.memory_mb=1.5"),
+        ({"ntasks": True}, "Step.ntasks=True"),
+        ({"launcher": "sran"}, "Step.launcher='sran'; did you mean 'srun'"),
+        ({"name": "a/b"}, "Step.name: 'a/b' names a command's log file"),
+        ({"name": ""}, "Step.name: '' names a command's log file"),
+    ],
+)
+def test_a_wrong_need_is_refused_when_the_step_is_made(needs, says):
+    with pytest.raises(ConfigError, match=says):
+        step(**needs)
+    with pytest.raises(ConfigError, match="expected a Script, got str"):
+        Step("x.sh")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="one command of a group"):
+        Experiment("g").add(step())
+
+
+def test_steps_count_in_the_budget_of_this_host():
+    kept, _ = added(step(cpus_per_task=2, memory_mb=10), step(memory_mb=20), executor=LocalExecutor(cores=4))
+    executor = from_json(kept.executor)
+    assert (executor.ntasks, executor.cpus_per_task, kept.resources["memory_mb"]) == (1, 3, 30)
+
+
+def test_steps_of_this_host_run_side_by_side_each_with_its_threads(tmp_path):
+    exp = Experiment("here", executor=LocalExecutor(cores=4))
+    meet = [f"touch {a}; until [ -e {b} ]; do sleep 0.02; done; echo $POLARS_MAX_THREADS" for a, b in (("left", "right"), ("right", "left"))]
+    exp.add([Step(Script(inline=meet[0]), name="l", cpus_per_task=3), Step(Script(inline=meet[1]), name="r")], name="two", mode="parallel")
+    assert exp.run().exit_status() == 0
+    assert (exp.logs("two", command="l"), exp.logs("two", command="r")) == ("3\n", "1\n")
