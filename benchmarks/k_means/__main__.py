@@ -3,9 +3,9 @@
     python -m benchmarks.k_means [--points 2000000] [--centres 100] [--iterations 20] [--rounds 3] [--systems hpcflow,by_hand]
 
 Timed is from points held in memory to the centres after the last iteration, with two computing processes of one thread each. Round 0 warms up and is
-not counted. By hand runs from the columns of a table, as hpcflow does, and from a matrix made before the clock starts. hpcflow runs as one bsp step
-and as dataflow; its centres, those found by hand and those of Dask must agree. Spark draws its own first centres. Exit status 1 when results
-differ, or a system failed or was left out.
+not counted. By hand runs from the columns of a table, as hpcflow does, from a matrix made before the clock starts, and with hpcflow's compiled step.
+hpcflow runs as one bsp step and as dataflow; its centres, those found by hand and those of Dask must agree. Spark draws its own first centres. Exit
+status 1 when results differ, or a system failed or was left out.
 """
 
 from __future__ import annotations

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
 import hpcflow as hf
+from benchmarks.examples import example
 from benchmarks.k_means.sums import sums_of
 from benchmarks.peers.serve import Workload, serve
-from benchmarks.peers.systems import ROOT
-
-
-def example() -> ModuleType:
-    """examples/k_means.py"""
-    spec = importlib.util.spec_from_file_location("k_means", ROOT / "examples" / "k_means.py")
-    assert spec is not None and spec.loader is not None
-    module = sys.modules["k_means"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
 
 if __name__ == "__main__":
     folder, iterations = Path(sys.argv[1]), int(os.environ["K_MEANS_ITERATIONS"])
-    variants = example()
+    variants = example("k_means")
     with hf.Session(progress="off") as session:
         points = session.read_parquet(str(folder / "points.parquet")).cache()
         points.count()

@@ -54,6 +54,7 @@ def check_solver(session: hf.Session, example: ModuleType) -> None:
     assert regions["nodes"].sum() == n and regions["mean"].is_sorted(descending=True) and regions["hottest"].max() == pytest.approx(want.max())
 
 
+@pytest.mark.thorough  # compiling takes seconds; tests/mpi runs it too
 @WORKERS
 def test_k_means_finds_the_same_centres_as_one_process(workers: int) -> None:
     run_session(lambda session: check_k_means(session, load("k_means")), workers=workers, step_timeout_s=30)
