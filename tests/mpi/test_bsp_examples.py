@@ -6,12 +6,13 @@ from hpcflow.testing.session import run_session_mpi
 from tests.docs.test_bsp_examples import check_k_means, check_solver
 from tests.docs.test_examples import load
 
-pytestmark = [pytest.mark.mpi, pytest.mark.thorough]
+pytestmark = pytest.mark.mpi
 
 
 def test_k_means():
     run_session_mpi(lambda session: check_k_means(session, load("k_means")), timeout_s=90, step_timeout_s=30)
 
 
+@pytest.mark.thorough
 def test_the_mixed_solver():
     run_session_mpi(lambda session: check_solver(session, load("mixed_solver")), timeout_s=90, step_timeout_s=30)
