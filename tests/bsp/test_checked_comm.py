@@ -114,17 +114,17 @@ def test_a_rank_that_never_comes_is_named_with_its_last_call_and_all_stacks(monk
     monkeypatch.setattr("hpcflow.bsp.stack_alarm.write_report", reports.append)
     monkeypatch.setattr("hpcflow.bsp.stack_alarm._reported", 0.0)
 
-    told = threading.Event()
+    told = threading.Semaphore(0)
 
     def body(comm, MPI):
         comm.barrier()
         if comm.rank == 1:
-            assert told.wait(20)
+            assert told.acquire(timeout=20) and told.acquire(timeout=20)  # both others have said what they miss
             return
         try:
             comm.allgather(1)
         finally:
-            told.set()
+            told.release()
 
     messages = failures(body, collective_timeout_s=0.5)
     assert "rank 1 did not come to collective call number 2 within 0.5 s" in messages[0]
