@@ -16,13 +16,16 @@ from hpcflow.api.extras import require_extra
 from hpcflow.api.schemas import polars_errors
 from hpcflow.errors import ConfigError, SchemaError
 from hpcflow.expressions import AggregateStep, WindowStep, plan_expressions, row_wise_keys
+from hpcflow.ir import legality
 from hpcflow.ir.dag import Dag, Edge, Vertex
+from hpcflow.ir.edge_needs import unused
 from hpcflow.ir.operators.concat import Cache, ReadCache
 from hpcflow.ir.operators.filter import Filter
 from hpcflow.ir.operators.group_by import FinalGroupBy, PartialGroupBy
 from hpcflow.ir.operators.iterate import Iterate
 from hpcflow.ir.operators.select import Select, SelectWhole
 from hpcflow.ir.operators.sort import Sort
+from hpcflow.ir.operators.task_function import TaskFunction
 from hpcflow.ir.operators.with_columns import ReturnToOrigin, WindowColumns, WithColumns, WithOrigin, WithScalars
 from hpcflow.ir.properties import EdgeProperties, Pattern, SortKey
 
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from hpcflow.session import Session
 
 _numbers = itertools.count()
+OF_A_GRAPH = ("pattern", "keys", "order", "function", "columns", "partition_count")
+"""Properties of an edge that a graph drawn by hand decides."""
 _GATHER = EdgeProperties(pattern=Pattern.GATHER)
 
 
@@ -128,7 +133,7 @@ def _planned(dataset: Dataset, exprs: list[pl.Expr], context: Any) -> Dataset:
     elif context == "with_columns":
         result = dataset._then(WithColumns(plan.final))
     elif plan.length_changing:
-        return dataset._then(SelectWhole(plan.final))
+        return dataset._then(SelectWhole(plan.final, partial=True))
     else:
         return dataset._then(Select(plan.final))
     made = {e.meta.output_name() for e in plan.final} if context == "with_columns" else set()
@@ -193,6 +198,8 @@ def sort(dataset: Dataset, by: list[pl.Expr], descending: Any, nulls_last: Any) 
 def with_property(dataset: Dataset, input: int, properties: Mapping[str, Any]) -> Dataset:
     """A copy of the dataset whose last vertex, or the edge into its input `input`, has these properties for good."""
     vertex = dataset._vertex
+    if isinstance(vertex.operator, Iterate):
+        raise ConfigError("a loop is run iteration by iteration and has no properties of its own; set them in its body, or on a dataset behind it")
     on_vertex = {k: v for k, v in properties.items() if k in type(vertex.properties).__dataclass_fields__ and k != "permanent"}
     on_edge = {k: v for k, v in properties.items() if k not in on_vertex}
     inputs = dataset._inputs
@@ -201,16 +208,25 @@ def with_property(dataset: Dataset, input: int, properties: Mapping[str, Any]) -
             raise ConfigError(
                 f"{vertex.operator.name} has {len(inputs)} inputs, no input {input}; set {', '.join(on_edge)} on a dataset with an input edge"
             )
+        if isinstance(vertex.operator, TaskFunction) and (own := [name for name in on_edge if name in OF_A_GRAPH]):
+            raise ConfigError(f"{', '.join(own)} of an edge of a graph is what its kind and the parallelism of its vertices say")
         changed = Input(inputs[input].dataset, inputs[input].properties.with_user_choice(**on_edge))
         if "columns" in on_edge and changed.properties.columns:
             require_extra("numba", "with_property(columns=...)")
+        if wrong := unused(changed.properties):
+            raise ConfigError(f"with_property on {vertex.operator.name}, input {input}: {wrong}")
         inputs = (*inputs[:input], changed, *inputs[input + 1 :])
     chosen = vertex.properties.with_user_choice(**on_vertex) if on_vertex else vertex.properties
     if isinstance(chosen.placement, tuple) and "placement" in on_vertex:
         _check_placement(chosen.placement, dataset._session)
     elif chosen.placement is not None and "placement" in on_vertex:
         dataset._session._check_placement(chosen.placement)
-    return type(dataset)(dataset._session, Vertex(vertex.operator, vertex.schema, chosen), inputs)
+    made = type(dataset)(dataset._session, Vertex(vertex.operator, vertex.schema, chosen), inputs)
+    try:
+        legality.check(to_dag([made], {}))
+    except legality.IllegalDagError as error:
+        raise ConfigError(f"with_property: {error}") from None
+    return made
 
 
 def _check_placement(placement: tuple[int, ...], session: Session) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -298,7 +299,7 @@ class Dataset:
         exprs = building.row_wise(self, building.parse([by] if isinstance(by, str | pl.Expr) else list(by), {}), "top_k")
         flags = building.flags(reverse, len(exprs), "reverse")
         operator = TopK(k, tuple(exprs), flags, largest)
-        return self._then(operator)._then(operator, GATHER)
+        return self._then(replace(operator, partial=True))._then(operator, GATHER)
 
     def reverse(self) -> Dataset:
         """Rows in reverse order."""
@@ -308,7 +309,7 @@ class Dataset:
     def head(self, n: int = 5) -> Dataset:
         """The first `n` rows."""
         _check_count(n, "head")
-        return self._then(Slice(0, n))._then(Slice(0, n), GATHER)
+        return self._then(Slice(0, n, partial=True))._then(Slice(0, n), GATHER)
 
     limit = head
 
@@ -319,7 +320,7 @@ class Dataset:
     def tail(self, n: int = 5) -> Dataset:
         """The last `n` rows."""
         _check_count(n, "tail")
-        return self._then(Slice(-n, n))._then(Slice(-n, n), GATHER) if n else self.head(0)
+        return self._then(Slice(-n, n, partial=True))._then(Slice(-n, n), GATHER) if n else self.head(0)
 
     def last(self) -> Dataset:
         """The last row."""

@@ -36,7 +36,6 @@ TO_ALL: Final = ("broadcast", "allgather", "allreduce")
 """Kinds that bring all rows to every task, so that they say nothing of how many tasks there are."""
 TO_ONE: Final = ("gather", "reduce")
 IN_PLACE: Final = ("direct", "keyed_direct")
-_OWN_PROPERTIES: Final = ("pattern", "keys", "order", "function", "columns", "partition_count")
 TASK_BITS: Final = 40  # of an origin column, see `building.with_origin`
 
 
@@ -55,7 +54,7 @@ class GraphEdge:
 
     def with_property(self, **properties: Any) -> GraphEdge:
         """Execution properties of the edge: compression, data_flow, data_store, persistence, ordered. ConfigError for those that its kind decides."""
-        if own := [name for name in properties if name in _OWN_PROPERTIES]:
+        if own := [name for name in properties if name in building.OF_A_GRAPH]:
             raise ConfigError(f"{', '.join(own)} of an edge of a graph is what its kind ({self.kind}) and the parallelism of its vertices say")
         EdgeProperties().with_user_choice(**properties)
         return replace(self, properties={**self.properties, **properties})

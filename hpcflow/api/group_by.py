@@ -34,6 +34,7 @@ class GroupBy:
             raise SchemaError(f"group_by: two keys are named {twice[0]!r}; give one another name with .alias()")
         self._maintain_order = maintain_order
         self._edge_choice = dict(edge or {})
+        self._in_tasks = self._edge_choice.get("pattern") is Pattern.ONE_TO_ONE
 
     def agg(self, *aggs: Any, **named_aggs: Any) -> Dataset:
         """One row a group. See `polars.LazyGroupBy.agg`."""
@@ -50,7 +51,7 @@ class GroupBy:
         if self._edge_choice:
             edge = edge.with_user_choice(**self._edge_choice)
         if not self._maintain_order:
-            return _named(prepared._then(operators.GroupBy(tuple(keys), tuple(expressions)), edge), back)
+            return _named(prepared._then(operators.GroupBy(tuple(keys), tuple(expressions), in_tasks=self._in_tasks), edge), back)
         origin = building.fresh_name("origin")
         marked = building.with_origin(prepared, origin)
         grouped = marked._then(operators.GroupBy(tuple(keys), (*expressions, pl.col(origin).min())), edge)

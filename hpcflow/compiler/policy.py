@@ -107,7 +107,7 @@ class Policy:
 def optimize(dag: Dag, policy: Policy, context: CompileContext) -> tuple[Dag, tuple[PassReport, ...]]:
     """Run the passes of `policy` in order. Raises IllegalDagError naming the pass that broke the Dag, ConfigError for an order that `requires`
     forbids."""
-    legality.check(dag)
+    legality.check(dag, context.partitioned)
     reports: list[PassReport] = []
     seen: list[str] = []
     names = [p.name for p in policy.passes]
@@ -122,15 +122,15 @@ def optimize(dag: Dag, policy: Policy, context: CompileContext) -> tuple[Dag, tu
         seconds = time.perf_counter() - start
         changed = new is not dag
         if changed:
-            _check_pass(current, dag, new)
+            _check_pass(current, dag, new, context)
         reports.append(PassReport(current.name, seconds, changed, skipped, dag, new))
         dag = new
     return dag, tuple(reports)
 
 
-def _check_pass(current: Pass, before: Dag, after: Dag) -> None:
+def _check_pass(current: Pass, before: Dag, after: Dag, context: CompileContext) -> None:
     try:
-        legality.check(after)
+        legality.check(after, context.partitioned, before)
     except legality.IllegalDagError as error:
         raise legality.IllegalDagError(f"pass {current.name!r}: {error}") from error
     if not current.reshapes and _shape(before) != _shape(after):

@@ -5,6 +5,7 @@ from hpcflow.expressions.decompose import Decomposition, GroupDecomposition, dec
 from hpcflow.expressions.expand import expand
 from hpcflow.expressions.functions import Kind
 from hpcflow.expressions.keys import common_key_types, row_wise_keys
+from hpcflow.expressions.order import reads_order
 from hpcflow.expressions.planning import AggregateSplit, WindowSplit, check_right_when_whole, plan_expressions, split_aggregates, split_windows
 from hpcflow.expressions.steps import AggregateStep, ExpressionPlan, WindowStep
 
@@ -25,6 +26,7 @@ __all__ = [
     "decompose_all",
     "expand",
     "plan_expressions",
+    "reads_order",
     "row_wise_keys",
     "split_aggregates",
     "split_windows",

@@ -89,7 +89,7 @@ class _Properties:
         Raises:
             ConfigError: for an unknown name, or for a value that the property cannot have.
         """
-        valid = [f.name for f in fields(self) if f.name != "permanent"]
+        valid = [f.name for f in fields(self) if f.name not in ("permanent", *_OF_PASSES)]
         for name in changes:
             if name not in valid:
                 near = near_names(name, valid) or "."
@@ -157,6 +157,8 @@ class EdgeProperties(_Properties):
         return self.pattern.moves_rows and waits
 
 
+_OF_PASSES = ("most_bytes",)
+"""Properties that say why a pass chose as it did: nobody else sets them."""
 _CHECKS: dict[str, Check] = {
     "parallelism": optional(whole(1)),
     "slots": whole(1),

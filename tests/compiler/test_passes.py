@@ -308,7 +308,7 @@ def test_distinct_rows_are_combined_before_the_shuffle():
         """
         collect#1
           unique#2 subset=[k], keep=first  <- gather
-            unique#3 subset=[k], keep=first, maintain_order=True  <- hash shuffle(col("k"))
+            unique#3 subset=[k], keep=first, maintain_order=True, partial=True  <- hash shuffle(col("k"))
               from_memory#4 table of the driver, 3 columns, 4 rows
         """,
     )

@@ -80,9 +80,9 @@ def pattern_names_who_gets_the_rows(session):
     gathered = Seen(session, base.with_property(pattern=Pattern.GATHER, partition_count=None)).rows_by_worker(Pattern.GATHER)
     assert gathered[-1] == ROWS
     assert sum(gathered) == ROWS
-    copied = session.from_polars(TABLE).repartition().with_property(pattern=Pattern.BROADCAST)
-    assert Seen(session, copied).rows_by_worker(Pattern.BROADCAST) == [ROWS, ROWS]
-    assert Seen(session, base.with_property(pattern=Pattern.ONE_TO_ONE)).exchange(Pattern.ROUND_ROBIN) == []
+    copied = session.range(3).join(session.from_polars(TABLE), left_on="value", right_on="i")
+    assert Seen(session, copied.with_property(input=1, pattern=Pattern.BROADCAST)).rows_by_worker(Pattern.BROADCAST) == [ROWS, ROWS]
+    assert Seen(session, base.with_property(pattern=Pattern.ONE_TO_ONE, partition_count=None)).exchange(Pattern.ROUND_ROBIN) == []
 
 
 def keys_name_what_meets(session):

@@ -14,13 +14,10 @@ from hpcflow.compiler.estimates import estimate_bytes
 from hpcflow.compiler.expectations import expected_sizes
 from hpcflow.compiler.policy import CompileContext
 from hpcflow.ir.dag import Dag, Edge
-from hpcflow.ir.operators.join import Join
+from hpcflow.ir.operators.join import BROADCAST_SIDES, Join
 from hpcflow.ir.partitioning import all_partitionings, partitioning_of
 from hpcflow.ir.properties import Pattern
 
-RIGHT_MAY_BE_BROADCAST = ("inner", "left", "semi", "anti")
-LEFT_MAY_BE_BROADCAST = ("inner", "right")
-# An unmatched row of a side must be seen once: that side cannot be broadcast.
 CAUTION = 4
 
 
@@ -35,11 +32,8 @@ def broadcast_small_sides(dag: Dag, context: CompileContext) -> Dag:
         left, right = dag.inputs(vertex.id)
         if left.properties.pattern is not Pattern.HASH_SHUFFLE or right.properties.pattern is not Pattern.HASH_SHUFFLE:
             continue
-        candidates = []
-        if operator.how in RIGHT_MAY_BE_BROADCAST:
-            candidates.append((right, left))
-        if operator.how in LEFT_MAY_BE_BROADCAST:
-            candidates.append((left, right))
+        sides = BROADCAST_SIDES[operator.how]
+        candidates = [pair for side, pair in ((1, (right, left)), (0, (left, right))) if side in sides]
         # A big side that lies in the partitions of its keys need not move: shuffling the small one moves fewer bytes then.
         candidates = [(small, big) for small, big in candidates if partitioning_of(big) not in known[big.source].aligned]
         candidates = [(small, big) for small, big in candidates if _fits(small, big, sizes, context)]

@@ -29,7 +29,7 @@ def combine_before_shuffle(dag: Dag, context: CompileContext) -> Dag:
         if isinstance(operator, Unique):
             if operator.can_run_twice and not isinstance(dag.vertices[edge.source].operator, Unique):
                 # Rows that are first (last) of all are first (last) of their partition; the order within a partition is kept.
-                local = Unique(operator.subset, operator.keep, maintain_order=operator.keep != "any")
+                local = Unique(operator.subset, operator.keep, maintain_order=operator.keep != "any", partial=True)
                 dag = dag.with_inserted(edge, Vertex(local, schema), EdgeProperties(), edge.properties)
             continue
         if operator.maintain_order:

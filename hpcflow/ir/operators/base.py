@@ -13,6 +13,9 @@ from typing import Any, ClassVar
 
 import polars as pl
 
+from hpcflow.ir.edge_needs import EdgeNeeds
+from hpcflow.ir.properties import EdgeProperties
+
 
 @dataclass(frozen=True)
 class TaskInfo:
@@ -63,6 +66,10 @@ class Operator(ABC):
     def required_columns(self, needed: frozenset[str], inputs: tuple[pl.Schema, ...]) -> tuple[frozenset[str], ...] | None:
         """Columns of each input that are needed for the `needed` columns of the output; None: all of them."""
         return None
+
+    def edge_needs(self, index: int, edges: tuple[EdgeProperties, ...], inputs: tuple[pl.Schema, ...]) -> EdgeNeeds:
+        """What the edge into input `index` has to do for `apply` to be right; `edges` and `inputs` are the properties and schemas of all of them."""
+        return EdgeNeeds()
 
     @property
     def deterministic(self) -> bool:

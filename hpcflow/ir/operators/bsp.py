@@ -18,8 +18,10 @@ import numpy as np
 import polars as pl
 
 from hpcflow.errors import SchemaError
+from hpcflow.ir.edge_needs import EdgeNeeds
 from hpcflow.ir.operators.base import Operator, TaskInfo, brief
 from hpcflow.ir.operators.map_batches import Format, conform, from_format, to_format
+from hpcflow.ir.properties import EdgeProperties, Pattern
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +67,10 @@ class Bsp(Operator):
             return result
         objects = {name for name, values in result.items() if isinstance(values, np.ndarray) and values.dtype == object and name in self.schema}
         return {name: pl.Series(name, list(values), self.schema[name]) if name in objects else values for name, values in result.items()}
+
+    def edge_needs(self, index: int, edges: tuple[EdgeProperties, ...], inputs: tuple[pl.Schema, ...]) -> EdgeNeeds:
+        patterns = (Pattern.SHARE, Pattern.ONE_TO_ONE, Pattern.BROADCAST)
+        return EdgeNeeds(patterns, "what runs on all workers at once reads their shares; put repartition(...) before it", reads_order=True)
 
     @property
     def deterministic(self) -> bool:

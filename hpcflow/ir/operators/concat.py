@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from hpcflow.ir.edge_needs import EdgeNeeds, all_rows_in_one_task
 from hpcflow.ir.operators.base import Operator, TaskInfo
+from hpcflow.ir.properties import EdgeProperties
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +95,9 @@ class Collect(Operator):
 
     def apply(self, inputs: tuple[pl.LazyFrame, ...], task: TaskInfo) -> pl.LazyFrame:
         return inputs[0]
+
+    def edge_needs(self, index: int, edges: tuple[EdgeProperties, ...], inputs: tuple[pl.Schema, ...]) -> EdgeNeeds:
+        return all_rows_in_one_task()
 
 
 @dataclass(frozen=True, eq=False)

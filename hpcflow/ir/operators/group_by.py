@@ -5,11 +5,14 @@ group_by            ->   partial_group_by  --hash shuffle-->  final_group_by    
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
+from hpcflow.expressions import reads_order
+from hpcflow.ir.edge_needs import EdgeNeeds, all_rows_in_one_task, rows_that_meet
 from hpcflow.ir.operators.base import Operator, TaskInfo, root_names
+from hpcflow.ir.properties import EdgeProperties
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,6 +22,8 @@ class GroupBy(Operator):
     keys: tuple[str, ...]
     aggregations: tuple[pl.Expr, ...]
     maintain_order: bool = False
+    in_tasks: bool = False
+    """Groups of each task by itself."""
     name = "group_by"
 
     def apply(self, inputs: tuple[pl.LazyFrame, ...], task: TaskInfo) -> pl.LazyFrame:
@@ -29,7 +34,11 @@ class GroupBy(Operator):
 
     def narrowed(self, needed: frozenset[str]) -> GroupBy:
         """The same groups with only the `needed` aggregations."""
-        return GroupBy(self.keys, tuple(e for e in self.aggregations if e.meta.output_name() in needed), self.maintain_order)
+        return replace(self, aggregations=tuple(e for e in self.aggregations if e.meta.output_name() in needed))
+
+    def edge_needs(self, index: int, edges: tuple[EdgeProperties, ...], inputs: tuple[pl.Schema, ...]) -> EdgeNeeds:
+        reads = not edges[index].ordered and any(reads_order(one, inputs[index]) for one in self.aggregations)
+        return EdgeNeeds(reads_order=reads) if self.in_tasks else rows_that_meet(tuple(map(pl.col, self.keys)), reads)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,3 +81,6 @@ class FinalGroupBy(Operator):
             return inputs[0].select(self.merge).select(self.final)
         merged = inputs[0].group_by(self.keys).agg(self.merge)
         return merged.select(*self.keys, *self.final)
+
+    def edge_needs(self, index: int, edges: tuple[EdgeProperties, ...], inputs: tuple[pl.Schema, ...]) -> EdgeNeeds:
+        return rows_that_meet(tuple(map(pl.col, self.keys))) if self.keys else all_rows_in_one_task(reads_order=False)

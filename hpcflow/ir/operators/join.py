@@ -7,7 +7,13 @@ from typing import Any
 
 import polars as pl
 
+from hpcflow.expressions import common_key_types
+from hpcflow.ir.edge_needs import EdgeNeeds
 from hpcflow.ir.operators.base import Operator, TaskInfo, root_names
+from hpcflow.ir.properties import EdgeProperties, Pattern
+
+BROADCAST_SIDES = {"inner": (0, 1), "cross": (0, 1), "left": (1,), "semi": (1,), "anti": (1,), "right": (0,), "full": ()}
+"""Inputs that every task may see whole: an unmatched row of the other sides must be seen once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +62,18 @@ class Join(Operator):
         """Columns of the left side that the result has by their names: all but the keys that a right join leaves to the right side."""
         coalesces = self.how == "right" and self.coalesce is not False and all(key.meta.is_column() for key in (*self.left_on, *self.right_on))
         return frozenset(left) - (root_names(self.left_on) if coalesces else frozenset())
+
+    def edge_needs(self, index: int, edges: tuple[EdgeProperties, ...], inputs: tuple[pl.Schema, ...]) -> EdgeNeeds:
+        other = edges[1 - index].pattern
+        if other is Pattern.BROADCAST:
+            return EdgeNeeds(why="the other input goes to every task, so that each row of this one has to come to exactly one")
+        broadcast = (Pattern.BROADCAST,) if index in BROADCAST_SIDES[self.how] else ()
+        if self.how == "cross":
+            return EdgeNeeds(broadcast, "one of the inputs has to go to every task")
+        left, right = inputs
+        keys = common_key_types(left, right, self.left_on, self.right_on)[index]
+        why = "rows with equal keys of both inputs have to meet in one task" + (", or the whole input goes to every task" if broadcast else "")
+        return EdgeNeeds((Pattern.HASH_SHUFFLE, *broadcast, Pattern.ONE_TO_ONE), why, tuple(keys), in_step=True)
 
     def describe(self) -> str:
         if self.how == "cross":

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from hpcflow.ir.edge_needs import EdgeNeeds, rows_in_place
 from hpcflow.ir.operators.base import Operator, TaskInfo
+from hpcflow.ir.properties import EdgeProperties
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +23,9 @@ class WithRowIndex(Operator):
     def apply(self, inputs: tuple[pl.LazyFrame, ...], task: TaskInfo) -> pl.LazyFrame:
         assert task.position_start is not None
         return inputs[0].with_row_index(self.column, self.offset + task.position_start)
+
+    def edge_needs(self, index: int, edges: tuple[EdgeProperties, ...], inputs: tuple[pl.Schema, ...]) -> EdgeNeeds:
+        return rows_in_place("it counts the rows where they are")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +42,9 @@ class WithSampleHash(Operator):
         position = pl.int_range(task.position_start, pl.len() + task.position_start, dtype=pl.Int64)
         return inputs[0].with_columns(_mix(position, self.seed).alias(self.column))
 
+    def edge_needs(self, index: int, edges: tuple[EdgeProperties, ...], inputs: tuple[pl.Schema, ...]) -> EdgeNeeds:
+        return rows_in_place("it counts the rows where they are")
+
 
 @dataclass(frozen=True, eq=False)
 class WithShare(Operator):
@@ -51,6 +59,9 @@ class WithShare(Operator):
         assert task.position_start is not None and task.total_rows is not None
         position = pl.int_range(task.position_start, pl.len() + task.position_start, dtype=pl.Int64)
         return inputs[0].with_columns((position * self.shares // max(1, task.total_rows)).alias(self.column))
+
+    def edge_needs(self, index: int, edges: tuple[EdgeProperties, ...], inputs: tuple[pl.Schema, ...]) -> EdgeNeeds:
+        return rows_in_place("it counts the rows where they are")
 
 
 def _mix(position: pl.Expr, seed: int) -> pl.Expr:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from hpcflow.ir.edge_needs import EdgeNeeds, all_rows_in_one_task
 from hpcflow.ir.operators.base import Operator, TaskInfo, root_names
+from hpcflow.ir.properties import EdgeProperties
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +40,8 @@ class SelectWhole(Operator):
     """Expressions that need all rows in one place (one partition): aggregates, or length-changing expressions."""
 
     expressions: tuple[pl.Expr, ...]
+    partial: bool = False
+    """Rows dropped or repeated one by one: right on each task by itself."""
     name = "select whole"
 
     def apply(self, inputs: tuple[pl.LazyFrame, ...], task: TaskInfo) -> pl.LazyFrame:
@@ -45,3 +49,6 @@ class SelectWhole(Operator):
 
     def required_columns(self, needed: frozenset[str], inputs: tuple[pl.Schema, ...]) -> tuple[frozenset[str], ...]:
         return (root_names(self.expressions) or frozenset(list(inputs[0])[:1]),)
+
+    def edge_needs(self, index: int, edges: tuple[EdgeProperties, ...], inputs: tuple[pl.Schema, ...]) -> EdgeNeeds:
+        return EdgeNeeds() if self.partial else all_rows_in_one_task()

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from hpcflow.ir.edge_needs import EdgeNeeds, all_rows_in_one_task, rows_in_place
 from hpcflow.ir.operators.base import Operator, TaskInfo, root_names
-from hpcflow.ir.properties import SortKey
+from hpcflow.ir.properties import EdgeProperties, Pattern, SortKey
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,10 @@ class Sort(Operator):
     def required_columns(self, needed: frozenset[str], inputs: tuple[pl.Schema, ...]) -> tuple[frozenset[str], ...]:
         return (needed | root_names(key.expression for key in self.order),)
 
+    def edge_needs(self, index: int, edges: tuple[EdgeProperties, ...], inputs: tuple[pl.Schema, ...]) -> EdgeNeeds:
+        patterns = (Pattern.RANGE_SHUFFLE, Pattern.GATHER)
+        return EdgeNeeds(patterns, "tasks have to be ranges of the order, in which equal rows stay in theirs", order=self.order, reads_order=True)
+
     def describe(self) -> str:
         return ", ".join(
             f"{' '.join(str(k.expression).split())}{' desc' if k.descending else ''}{' nulls last' if k.nulls_last else ''}" for k in self.order
@@ -48,6 +53,8 @@ class TopK(Operator):
     by: tuple[pl.Expr, ...]
     reverse: tuple[bool, ...]
     largest: bool = True
+    partial: bool = False
+    """Of each task by itself: another one behind it sees what is left of all of them."""
     name = "top_k"
 
     def apply(self, inputs: tuple[pl.LazyFrame, ...], task: TaskInfo) -> pl.LazyFrame:
@@ -57,6 +64,9 @@ class TopK(Operator):
     def required_columns(self, needed: frozenset[str], inputs: tuple[pl.Schema, ...]) -> tuple[frozenset[str], ...]:
         return (needed | root_names(self.by),)
 
+    def edge_needs(self, index: int, edges: tuple[EdgeProperties, ...], inputs: tuple[pl.Schema, ...]) -> EdgeNeeds:
+        return EdgeNeeds() if self.partial else all_rows_in_one_task(reads_order=False)
+
 
 @dataclass(frozen=True, eq=False)
 class Slice(Operator):
@@ -64,6 +74,8 @@ class Slice(Operator):
 
     offset: int
     length: int | None
+    partial: bool = False
+    """Of each task by itself: another one behind it sees what is left of all of them."""
     name = "slice"
 
     def apply(self, inputs: tuple[pl.LazyFrame, ...], task: TaskInfo) -> pl.LazyFrame:
@@ -71,6 +83,9 @@ class Slice(Operator):
 
     def required_columns(self, needed: frozenset[str], inputs: tuple[pl.Schema, ...]) -> tuple[frozenset[str], ...]:
         return (needed or frozenset(list(inputs[0])[:1]),)
+
+    def edge_needs(self, index: int, edges: tuple[EdgeProperties, ...], inputs: tuple[pl.Schema, ...]) -> EdgeNeeds:
+        return EdgeNeeds(reads_order=True) if self.partial else all_rows_in_one_task()
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,3 +107,6 @@ class SlicePositions(Operator):
 
     def required_columns(self, needed: frozenset[str], inputs: tuple[pl.Schema, ...]) -> tuple[frozenset[str], ...]:
         return (needed or frozenset(list(inputs[0])[:1]),)
+
+    def edge_needs(self, index: int, edges: tuple[EdgeProperties, ...], inputs: tuple[pl.Schema, ...]) -> EdgeNeeds:
+        return rows_in_place("it counts the rows where they are")

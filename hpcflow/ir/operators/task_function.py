@@ -14,8 +14,10 @@ from typing import Any
 
 import polars as pl
 
+from hpcflow.ir.edge_needs import EVERY_ROW_ONCE, EdgeNeeds
 from hpcflow.ir.operators.base import Operator, TaskInfo, brief
 from hpcflow.ir.operators.map_batches import Format, conform, from_format, to_format
+from hpcflow.ir.properties import EdgeProperties, Pattern
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,9 @@ class TaskFunction(Operator):
         place = (GraphTask(self.title, task.index, self.parallelism or 0),) if self.with_task else ()
         result = self.function(*place, *(to_format(table, self.format) for table in tables))
         return put_together(result, self.schema, self.title).lazy()
+
+    def edge_needs(self, index: int, edges: tuple[EdgeProperties, ...], inputs: tuple[pl.Schema, ...]) -> EdgeNeeds:
+        return EdgeNeeds((*EVERY_ROW_ONCE, Pattern.BROADCAST), "a task reads partitions of its inputs, or all rows of one")
 
     @property
     def deterministic(self) -> bool:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from hpcflow.ir.edge_needs import EdgeNeeds, rows_that_meet
 from hpcflow.ir.operators.base import Operator, TaskInfo
+from hpcflow.ir.properties import EdgeProperties
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,6 +18,8 @@ class Unique(Operator):
     subset: tuple[str, ...] | None
     keep: str = "any"
     maintain_order: bool = False
+    partial: bool = False
+    """Of each task by itself: another one behind it sees what is left of all of them."""
     name = "unique"
 
     def apply(self, inputs: tuple[pl.LazyFrame, ...], task: TaskInfo) -> pl.LazyFrame:
@@ -24,6 +28,12 @@ class Unique(Operator):
 
     def required_columns(self, needed: frozenset[str], inputs: tuple[pl.Schema, ...]) -> tuple[frozenset[str], ...] | None:
         return None if self.subset is None else (needed | set(self.subset),)
+
+    def edge_needs(self, index: int, edges: tuple[EdgeProperties, ...], inputs: tuple[pl.Schema, ...]) -> EdgeNeeds:
+        reads = self.keep in ("first", "last")
+        if self.partial:
+            return EdgeNeeds(reads_order=reads)
+        return rows_that_meet(tuple(map(pl.col, inputs[index] if self.subset is None else self.subset)), reads)
 
     @property
     def can_run_twice(self) -> bool:

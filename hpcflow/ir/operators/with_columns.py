@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from hpcflow.ir.edge_needs import EdgeNeeds, rows_that_meet
 from hpcflow.ir.operators.base import Operator, TaskInfo, root_names
+from hpcflow.ir.properties import EdgeProperties, Pattern, SortKey
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +47,9 @@ class WithScalars(Operator):
     def required_columns(self, needed: frozenset[str], inputs: tuple[pl.Schema, ...]) -> tuple[frozenset[str], ...]:
         return (needed & set(inputs[0]) or frozenset(list(inputs[0])[:1]), frozenset(inputs[1]))
 
+    def edge_needs(self, index: int, edges: tuple[EdgeProperties, ...], inputs: tuple[pl.Schema, ...]) -> EdgeNeeds:
+        return EdgeNeeds() if index == 0 else EdgeNeeds((Pattern.BROADCAST,), "every task has to see the one row")
+
 
 @dataclass(frozen=True, eq=False)
 class WindowColumns(Operator):
@@ -57,6 +62,9 @@ class WindowColumns(Operator):
 
     def apply(self, inputs: tuple[pl.LazyFrame, ...], task: TaskInfo) -> pl.LazyFrame:
         return inputs[0].with_columns(self.expressions)
+
+    def edge_needs(self, index: int, edges: tuple[EdgeProperties, ...], inputs: tuple[pl.Schema, ...]) -> EdgeNeeds:
+        return rows_that_meet(self.keys, reads_order=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,3 +88,7 @@ class ReturnToOrigin(Operator):
 
     def apply(self, inputs: tuple[pl.LazyFrame, ...], task: TaskInfo) -> pl.LazyFrame:
         return inputs[0].sort(self.column).drop(self.column)
+
+    def edge_needs(self, index: int, edges: tuple[EdgeProperties, ...], inputs: tuple[pl.Schema, ...]) -> EdgeNeeds:
+        order = (SortKey(pl.col(self.column)),)
+        return EdgeNeeds((Pattern.RANGE_SHUFFLE, Pattern.GATHER), "tasks have to be ranges of the rows' places", order=order)
