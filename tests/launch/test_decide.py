@@ -4,8 +4,9 @@ import pytest
 
 from hpcflow.errors import ConfigError
 from hpcflow.launch.executors.base import FailureClass, JobState, JobStatus
-from hpcflow.launch.experiment.decide import Attempt, Skip, Submit, TaskState, exit_status, next_steps, state_of, verdict
+from hpcflow.launch.experiment.decide import Attempt, Skip, Submit, TaskState, exit_status, may_retry, next_steps, retry_at_s, state_of, verdict
 from hpcflow.launch.experiment.model import Condition, Spec, Task, order, spec_from_json
+from hpcflow.launch.experiment.retries import budgets, pauses
 
 S, F, C, K, W, R = TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.SKIPPED, TaskState.WAITING, TaskState.RUNNING
 
@@ -73,6 +74,37 @@ def test_a_retry_comes_after_its_back_off_and_only_within_the_budget_of_its_kind
     assert next_steps(s, {"a": node}, {}, frozenset(), 999) == [Skip("b", "all_succeeded cannot come true: a failed")]
 
 
+def test_each_kind_of_failure_has_its_own_budget_and_pause_and_doubles_by_itself():
+    t = task("a", retries={"node failure": 2, "program error": 1}, backoff_s={"node failure": 60, "program error": 2})
+    node = [ended(JobState.FAILED, failure=FailureClass.NODE, number=i, at=100.0) for i in (1, 2)]
+    program = ended(JobState.FAILED, failure=FailureClass.PROGRAM, number=2, at=100.0)
+    assert [retry_at_s(t, found) for found in (node[:1], node, [node[0], program])] == [160, 220, 102]
+    assert may_retry(t, [node[0], program]) and not may_retry(t, [program, program]) and may_retry(t, [program, *node])
+    stopped = ended(JobState.FAILED, failure=FailureClass.STOPPED, at=100.0)
+    memory = ended(JobState.FAILED, failure=FailureClass.OUT_OF_MEMORY, at=100.0)
+    assert (retry_at_s(t, [stopped]), retry_at_s(t, [memory])) == (100, 105)
+
+
+@pytest.mark.parametrize(
+    ("check", "given", "says"),
+    [
+        (budgets, {"time out": 1}, "retries: no failure class 'time out'; did you mean 'timeout'"),
+        (budgets, {"timeout": -1}, r"retries\['timeout'\]=-1: expected a whole number from 0"),
+        (budgets, 1.5, "retries=1.5: expected a whole number"),
+        (budgets, True, "retries=True: expected a whole number"),
+        (pauses, {"node": 1}, "backoff_s: no failure class 'node'; did you mean 'node failure'"),
+        (pauses, {"node failure": "1m"}, r"backoff_s\['node failure'\]='1m': expected seconds from 0"),
+        (pauses, -1, "backoff_s=-1: expected seconds"),
+        (pauses, float("nan"), "backoff_s=nan: expected seconds"),
+        (pauses, {"stopped to be continued": 3}, "is no failure and goes on at once"),
+        (pauses, {1: 2}, "backoff_s: no failure class 1"),
+    ],
+)
+def test_a_wrong_budget_or_pause_is_refused_by_name(check, given, says):
+    with pytest.raises(ConfigError, match=says):
+        check(given)
+
+
 def test_a_dependent_waits_while_its_parent_has_an_attempt_left():
     s = spec(task("a", retries={"program error": 1}, backoff_s=5), task("b", "a", condition=Condition.ANY_FAILED))
     assert next_steps(s, {"a": BAD}, {}, frozenset(), 1) == []
@@ -110,5 +142,6 @@ def test_order_keeps_what_may_stay():
 def test_a_spec_survives_json():
     import json
 
-    s = Spec("id", "t", "now", (task("a", retries={"timeout": 1}), task("b", "a", condition=Condition.ANY_FAILED)), ("x",), "n", {"host": "h"})
+    paused = task("a", retries={"timeout": 1}, backoff_s={"timeout": 60.0})
+    s = Spec("id", "t", "now", (paused, task("b", "a", condition=Condition.ANY_FAILED)), ("x",), "n", {"host": "h"})
     assert spec_from_json(json.loads(json.dumps(s.to_json()))) == s

@@ -61,6 +61,25 @@ def test_a_failing_task_is_tried_again_and_only_the_last_attempt_counts(at_home)
     assert [attempt.status.state.value for attempt in attempts] == ["failed", "failed", "succeeded"]
 
 
+def test_a_pause_by_kind_of_failure_is_kept_while_the_task_runs_again(at_home):
+    exp = Experiment("paused")
+    exp.add(sh("test -e seen || { touch seen; exit 1; }"), name="t", retries={"program error": 1}, backoff_s={"program error": 0.2, "timeout": 900})
+    assert exp.run().exit_status() == 0
+    assert exp._written().spec().task("t").backoff_s == {"program error": 0.2, "timeout": 900.0}
+
+
+def test_variables_of_a_launcher_around_reach_no_task_unless_they_are_named(at_home, monkeypatch):
+    around = ("SLURM_JOB_ID", "SBATCH_ACCOUNT", "SRUN_DEBUG", "PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "HYDI_CONTROL_FD", "MPI_LOCALRANKID")
+    for name in (*around, "SLURM_CONF", "OMPI_ALLOW_RUN_AS_ROOT", "OTHER"):
+        monkeypatch.setenv(name, "7")
+    exp = Experiment("inside", executor=LocalExecutor(env={"PMI_RANK": "mine"}))
+    exp.add(Script(inline="env | sort", env={"SLURM_JOB_ID": "named"}), name="t")
+    assert exp.run().exit_status() == 0
+    seen = dict(line.partition("=")[::2] for line in exp.logs("t").splitlines())
+    assert {name: seen[name] for name in around if name in seen} == {"PMI_RANK": "mine", "SLURM_JOB_ID": "named"}
+    assert [seen[name] for name in ("SLURM_CONF", "OMPI_ALLOW_RUN_AS_ROOT", "OTHER")] == ["7"] * 3
+
+
 @pytest.mark.thorough
 def test_no_more_tasks_run_at_once_than_there_are_cores(at_home):
     exp = Experiment("budget", executor=LocalExecutor(cores=2))

@@ -22,6 +22,7 @@ from hpcflow.errors import ConfigError, LaunchError
 from hpcflow.launch.executors.base import Executor, FailureClass, JobHandle, JobState, JobStatus, Rendered, read_exit, write_files
 from hpcflow.launch.executors.processes import boot_id, process_start, process_state, processes_of
 from hpcflow.launch.executors.shell import render_script
+from hpcflow.launch.launchers.environment import without_launcher
 from hpcflow.launch.launchers.wording import local_argv
 from hpcflow.launch.request import JobRequest
 from hpcflow.resources import usable_cores
@@ -72,7 +73,13 @@ class LocalExecutor(Executor):
         with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as out:
             try:
                 process = subprocess.Popen(
-                    rendered.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, close_fds=True
+                    rendered.argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    close_fds=True,
+                    env=without_launcher(os.environ),  # whatever job or rank submits, this is a job of its own
                 )
             except OSError as error:
                 raise LaunchError(f"task {request.task!r} did not start: {error}") from error

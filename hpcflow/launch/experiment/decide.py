@@ -83,12 +83,11 @@ def may_retry(task: Task, attempts: Sequence[Attempt]) -> bool:
 
 
 def retry_at_s(task: Task, attempts: Sequence[Attempt]) -> float:
-    """When the next attempt may start: the back-off doubles with every failed attempt; a stop to be continued waits for nothing."""
+    """When the next attempt may start: the pause is that of the last failure's kind, and doubles with every failed attempt of that kind."""
     last = attempts[-1]
-    if last.status.failure is FailureClass.STOPPED:
-        return last.ended_s
-    failed = sum(attempt.status.state is JobState.FAILED for attempt in attempts)
-    return last.ended_s + task.backoff_s * 2.0 ** (failed - 1)
+    kind = last.status.failure or FailureClass.PROGRAM
+    alike = sum(attempt.status.state is JobState.FAILED and (attempt.status.failure or FailureClass.PROGRAM) is kind for attempt in attempts)
+    return last.ended_s + task.pause_s(kind) * 2.0 ** (alike - 1)
 
 
 def verdict(condition: Condition, ends: Sequence[TaskState]) -> bool | None:

@@ -19,14 +19,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from hpcflow.errors import ConfigError, LaunchError, near_names
 from hpcflow.launch.config.buildable import Buildable
-from hpcflow.launch.executors.base import Executor, FailureClass, JobHandle, SubmitLimitError
+from hpcflow.launch.executors.base import Executor, JobHandle, SubmitLimitError
 from hpcflow.launch.executors.local import LocalExecutor
 from hpcflow.launch.executors.registry import from_json, to_json
 from hpcflow.launch.experiment import commands, slurm_alone
@@ -38,9 +38,11 @@ from hpcflow.launch.experiment.log_tail import LogTail
 from hpcflow.launch.experiment.model import Condition, Spec, Task
 from hpcflow.launch.experiment.records import Records
 from hpcflow.launch.experiment.refresh import refresh_states
+from hpcflow.launch.experiment.retries import budgets, pauses
 from hpcflow.launch.experiment.source import git_state
 from hpcflow.launch.group import sized
 from hpcflow.launch.home import home, slug
+from hpcflow.launch.launchers.environment import without_launcher
 from hpcflow.launch.packagers.base import Package, Packager, pack
 from hpcflow.launch.payloads import function_payload, payload_of
 from hpcflow.launch.results import read_result
@@ -109,8 +111,8 @@ class Experiment:
         executor: Executor | None = None,
         dependencies: Sequence[TaskHandle] = (),
         condition: str | Condition = Condition.ALL_SUCCEEDED,
-        retries: int | dict[str, int] = 0,
-        backoff_s: float = 5.0,
+        retries: int | Mapping[str, int] = 0,
+        backoff_s: float | Mapping[str, float] = 5.0,
         required: bool = True,
         mode: str = "sequential",
         on_failure: str = "stop",
@@ -122,6 +124,7 @@ class Experiment:
         Args:
             dependencies: tasks that end before; `condition` says how.
             retries: further attempts: of any failure (a number), or by failure class ("node failure", "out of memory", "timeout", ...).
+            backoff_s: seconds before the first retry, of any failure or by failure class (those not named: 5); doubled with every further failure.
             by_value: send a function as a pickle, in a private file whose hash the job checks (lambdas, notebooks). Default: by import path.
             mode, on_failure: of a group: "sequential" or "parallel"; "stop" or "continue".
             overrides: fields of the executor for this task, e.g. nodes=1, launcher="none"; and what the task needs, memory_mb and gpus (a number).
@@ -150,7 +153,6 @@ class Experiment:
         unique = base if base not in taken else next(f"{base}-{i}" for i in range(2, len(taken) + 3) if f"{base}-{i}" not in taken)
         if not unique.isprintable() or not unique:
             raise ConfigError(f"task name {unique!r} is empty or holds control characters")
-        classes = retries if isinstance(retries, dict) else dict.fromkeys(_ANY_FAILURE, retries) if retries else {}
         made = Task(
             name=unique,
             directory=f"{len(self._tasks):04d}-{slug(unique)}",
@@ -159,8 +161,8 @@ class Experiment:
             resources=resources,
             needs=tuple(dependency.name for dependency in dependencies),
             condition=Condition(condition),
-            retries=_known_classes(classes),
-            backoff_s=backoff_s,
+            retries=budgets(retries),
+            backoff_s=pauses(backoff_s),
             required=required,
         )
         self._tasks.append(made)
@@ -415,19 +417,6 @@ class Experiment:
         return f"<experiment {self.title!r} {self.id}>"
 
 
-_ANY_FAILURE = tuple(kind.value for kind in FailureClass if kind is not FailureClass.STOPPED)
-
-
-def _known_classes(retries: dict[str, int]) -> dict[str, int]:
-    known = [kind.value for kind in FailureClass]
-    for name, count in retries.items():
-        if name not in known:
-            raise ConfigError(f"retries: no failure class {name!r}{near_names(name, known)}; there are {', '.join(known)}")
-        if count < 0:
-            raise ConfigError(f"retries[{name!r}]={count} must not be negative")
-    return retries
-
-
 def _source_files() -> dict[str, bytes]:
     """git.json and dirty.patch, for the experiment's directory."""
     state = git_state(Path.cwd())
@@ -474,6 +463,6 @@ def _with_dependents(spec: Spec, names: Sequence[str]) -> set[str]:
 
 def _supervisor_environment() -> dict[str, str]:
     """Ours without what a batch system put there; the supervisor runs the very hpcflow that this process runs."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_", "SRUN_", "PMI_")) or name == "SLURM_CONF"}
+    kept = without_launcher(os.environ)
     package = str(Path(__file__).parents[3])
     return kept | {"PYTHONPATH": os.pathsep.join([package, *filter(None, [kept.get("PYTHONPATH")])])}

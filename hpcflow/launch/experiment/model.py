@@ -14,6 +14,7 @@ from typing import Any
 from hpcflow.errors import ConfigError
 from hpcflow.launch.executors.base import FailureClass
 
+DEFAULT_BACKOFF_S = 5.0
 SCHEMA = 1
 """Version of `experiment.json`."""
 
@@ -38,7 +39,7 @@ class Task:
     resources: ntasks, cpus_per_task, memory_mb, gpus, launcher
     needs: names of tasks that have to end first
     retries: failure class -> how many more attempts; stops ("stopped to be continued") have a budget too
-    backoff_s: before the first retry; doubled with every further one
+    backoff_s: before the first retry, or failure class -> that; doubled with every further one
     required: whether its failure makes the experiment fail
     """
 
@@ -50,12 +51,20 @@ class Task:
     needs: tuple[str, ...] = ()
     condition: Condition = Condition.ALL_SUCCEEDED
     retries: Mapping[str, int] = field(default_factory=dict)
-    backoff_s: float = 5.0
+    backoff_s: float | Mapping[str, float] = DEFAULT_BACKOFF_S
     required: bool = True
 
     def budget(self, failure: FailureClass | None) -> int:
         """How often the task may be tried again after this kind of failure."""
         return self.retries.get((failure or FailureClass.PROGRAM).value, 0)
+
+    def pause_s(self, failure: FailureClass | None) -> float:
+        """Seconds before the first retry after this kind of failure; a stop to be continued waits for nothing."""
+        if failure is FailureClass.STOPPED:
+            return 0.0
+        if isinstance(self.backoff_s, Mapping):
+            return self.backoff_s.get((failure or FailureClass.PROGRAM).value, DEFAULT_BACKOFF_S)
+        return self.backoff_s
 
 
 @dataclass(frozen=True)

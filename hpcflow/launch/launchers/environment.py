@@ -17,6 +17,20 @@ from hpcflow.errors import LaunchError
 
 Launcher = Literal["none", "openmpi", "mpich", "srun"]
 
+LAUNCHER_PREFIXES = ("SLURM_", "SBATCH_", "SRUN_", "PMI_", "PMIX_", "OMPI_", "PRTE_", "HYDRA_", "HYDI_", "MPI_LOCAL", "PALS_")
+"""Variables that say which job, step or rank a process is; in a job of its own they would say it of another one."""
+_KEPT = ("SLURM_CONF", "OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM")
+"""How a site or a user has set up the launcher itself."""
+
+
+def without_launcher(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a job of its own, whatever job, step or rank this process is in.
+
+    >>> without_launcher({"SLURM_JOB_ID": "7", "PMI_RANK": "0", "HOME": "/h", "SLURM_CONF": "/etc/slurm.conf"})
+    {'HOME': '/h', 'SLURM_CONF': '/etc/slurm.conf'}
+    """
+    return {name: value for name, value in environ.items() if not name.startswith(LAUNCHER_PREFIXES) or name in _KEPT}
+
 
 @dataclass(frozen=True)
 class WorldHint:
