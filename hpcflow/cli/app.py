@@ -27,6 +27,8 @@ def main(words: list[str] | None = None) -> None:
     """Run one command and end with its exit status: 0, 1 for a failure, 2 for a wrong command line, else the program's own."""
     from hpcflow.errors import HpcflowError
 
+    if sys.platform == "win32":
+        _end(FAILURE, "hpcflow runs on Linux and macOS; on Windows run it within WSL (`wsl --install` in a terminal of Windows)")
     try:
         status = build_app()(words, exit_on_error=False, print_error=False)
     except CycloptsError as error:

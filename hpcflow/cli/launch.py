@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 app = App(name="launch", help="Submit, follow and repeat tracked jobs.", result_action="return_value")
 Json = Annotated[bool, Parameter(name="--json")]
+DryRun = Annotated[bool, Parameter(name=["--dry-run", "--dryrun"], negative=())]
 
 
-@app.command
-def settings(*, json: Json = False) -> int:
+@app.command(name="settings")
+def settings_(*, json: Json = False) -> int:
     """Show every setting and what set it."""
-    from hpcflow.launch.settings import SETTINGS
-    from hpcflow.launch.settings import settings as read_settings
+    from hpcflow.launch.settings import SETTINGS, settings
 
-    found = read_settings()
+    found = settings()
     if json:
         return _print_json({name: {"value": getattr(found, name), "source": found.where(name)} for name in SETTINGS})
     print(found.show())
@@ -34,14 +34,14 @@ def settings(*, json: Json = False) -> int:
 def submit(
     script: str,
     *arguments: str,
-    executor: str = "local",
+    executor: str | None = None,
     set: Annotated[tuple[str, ...], Parameter(name=["--set"], negative=())] = (),
     title: str | None = None,
     name: str | None = None,
     retries: int = 0,
     detach: bool = False,
     check: bool = False,
-    dry_run: bool = False,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> int:
     """Submit a script as an experiment of one task.
@@ -53,9 +53,9 @@ def submit(
     arguments
         Its arguments; those that begin with a dash stand after `--`.
     executor
-        local, slurm, or one that is installed.
+        local, slurm, or one that is installed, with fields or without, e.g. slurm(nodes=2); default: the setting `executor`, else local.
     set
-        A field of the executor, e.g. --set nodes=2 --set time=01:00:00.
+        A field of the executor, e.g. --set nodes=2 --set time=01:00:00 --set setup='["module load gcc"]' --set env='{LANG: C}'.
     title, name
         Of the experiment and of its task; default: the script's name.
     retries
@@ -72,13 +72,15 @@ def submit(
     from pathlib import Path
 
     from hpcflow.errors import ConfigError
+    from hpcflow.launch.cli.start import executor_of
     from hpcflow.launch.config.script import Script
     from hpcflow.launch.experiment.experiment import Experiment
     from hpcflow.launch.experiment.views import printable
+    from hpcflow.launch.settings import settings
 
     if not Path(script).is_file():
         raise ConfigError(f"no such script: {script}")
-    where = _executor(executor, set)
+    where = executor_of(executor or settings().executor or "local", set)
     experiment = Experiment(title or Path(script).stem, executor=where)
     experiment.add(Script(script, args=arguments), name=name, retries=retries)
     if dry_run or check:
@@ -292,35 +294,6 @@ def _tell(task: str, state: TaskState, detail: str) -> None:
     from hpcflow.launch.experiment.views import printable
 
     print(printable(f"hpcflow: {task}: {state.value}{f' ({detail})' if detail else ''}"), file=sys.stderr, flush=True)
-
-
-def _executor(kind: str, settings: tuple[str, ...]) -> Any:
-    """An executor from `name=value` texts, each read by the type of its field."""
-    import dataclasses
-
-    from hpcflow.errors import ConfigError, near_names
-    from hpcflow.launch.executors.registry import kinds
-    from hpcflow.launch.extras import require
-
-    known = kinds()
-    if kind not in known:
-        raise ConfigError(f"no executor {kind!r}{near_names(kind, known)}; there are {', '.join(known)}")
-    import typing
-
-    hints = typing.get_type_hints(known[kind])
-    names = [field.name for field in dataclasses.fields(known[kind])]  # type: ignore[arg-type]  # every executor is a dataclass
-    values: dict[str, Any] = {}
-    pydantic = require("pydantic", "--set")
-    for text in settings:
-        name, equals, value = text.partition("=")
-        if not equals or name not in names:
-            raise ConfigError(f"--set {text}: give FIELD=VALUE{near_names(name, names) or f'; fields are {chr(44).join(names)}'}")
-        adapter = pydantic.TypeAdapter(hints[name])
-        try:
-            values[name] = adapter.validate_strings(value.split(",") if typing.get_origin(hints[name]) is tuple else value)
-        except pydantic.ValidationError as error:
-            raise ConfigError(f"--set {text}: {error.errors()[0]['msg']}") from error
-    return known[kind](**values)
 
 
 def _check(experiment: Experiment) -> str:

@@ -14,7 +14,7 @@ def run(
     cores: int = 1,
     mode: Literal["connected", "distributed"] = "connected",
     launcher: Literal["auto", "mpirun", "srun"] = "auto",
-    dry_run: bool = False,
+    dry_run: Annotated[bool, Parameter(name=["--dry-run", "--dryrun"], negative=())] = False,
 ) -> int:
     """Run a program on MPI ranks: one master and N-1 workers, or N workers (--mode distributed).
 

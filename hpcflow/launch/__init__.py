@@ -111,7 +111,10 @@ if not TYPE_CHECKING:  # so that type checkers refuse unknown names
         if name not in _HOME:
             raise AttributeError(f"module 'hpcflow.launch' has no attribute {name!r}; it exports {', '.join(_HOME)}")
         import importlib
+        import sys
 
+        if sys.platform == "win32":
+            raise ImportError("hpcflow.launch submits from Linux and macOS; on Windows run it within WSL (`wsl --install` in a terminal of Windows)")
         value = importlib.import_module("hpcflow.launch.cli") if name == "cli" else getattr(importlib.import_module(_HOME[name]), name)
         globals()[name] = value
         return value

@@ -1,4 +1,7 @@
-"""Where experiments are kept: the setting `home` (`$HPCFLOW_LAUNCH_HOME`), else `$XDG_DATA_HOME/hpcflow`, else `~/.local/share/hpcflow`."""
+"""Where experiments are kept: the setting `home` (`$HPCFLOW_LAUNCH_HOME`), else `$XDG_DATA_HOME/hpcflow`, else `~/.local/share/hpcflow`.
+
+Invariant: whoever only looks, or shows what would be done, asks for `home_path()`, which makes nothing.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,15 @@ from hpcflow.launch.files import make_directory
 from hpcflow.launch.settings import settings
 
 
+def home_path() -> Path:
+    """The directory, absolute, there or not."""
+    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(settings().home or f"{base}/hpcflow").expanduser().absolute()
+
+
 def home() -> Path:
     """The directory, absolute; made private when it is missing."""
-    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return make_directory(Path(settings().home or f"{base}/hpcflow").expanduser().absolute())
+    return make_directory(home_path())
 
 
 def slug(text: str) -> str:

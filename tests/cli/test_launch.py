@@ -71,18 +71,43 @@ def test_wrong_words_end_with_one_line(run):
         (("submit", "missing.sh"), "no such script: missing.sh"),
         (("submit", "good.sh", "--executor", "slrum"), "did you mean 'slurm'"),
         (("submit", "good.sh", "--set", "corse=2"), "did you mean 'cores'"),
-        (("submit", "good.sh", "--set", "cores=two"), "--set cores=two: Input should be a valid integer"),
+        (("submit", "good.sh", "--set", "cores=two"), "local.cores: expected"),
+        (("submit", "good.sh", "--set", "cores"), "--set cores: give FIELD=VALUE"),
+        (("submit", "good.sh", "--set", "setup=[a"), "--set setup=[a: 'setup=[a': ']' is missing"),
+        (("submit", "good.sh", "--set", "env=plain"), "env: expected"),
         (("status", "nobody"), "no experiment 'nobody'"),
     ):
         status, _, err = run(*words)
         assert status == 1 and said in err and len(err.strip().splitlines()) == 1, err
 
 
+def test_a_field_of_an_executor_may_be_a_list_or_a_mapping(run):
+    words = ["--executor", "slurm(nodes=1)", "--set", 'setup=["module load gcc", "ulimit -c 0"]', "--set", "env={A: 1, B: 'x, y'}"]
+    words += ["--set", "mail_type=END,FAIL", "--set", "exports=HOME", "--set", "dependency={afterok: [12, 13]}", "--set", "exclude=n1,n2"]
+    words += ["--set", "templates=[]", "--set", "components=[{nodes: 2, ntasks: 4}]", "--set", "nodes=3"]
+    status, out, err = run("submit", "good.sh", "--dryrun", *words)
+    assert status == 0, err
+    lines = out.splitlines()
+    wanted = ["module load gcc", "ulimit -c 0", "export A=1", "export B='x, y'", "#SBATCH --nodes=3", "#SBATCH --mail-type=END,FAIL"]
+    wanted += ["#SBATCH --dependency=afterok:12:13", "#SBATCH --exclude=n1,n2", "#SBATCH hetjob", "#SBATCH --nodes=2", "#SBATCH --ntasks=4"]
+    assert [line for line in wanted if line not in lines] == []
+    assert "export HOME=" in out and "export PATH=" not in out
+
+
+def test_the_executor_of_the_settings_is_taken_where_none_is_named(run, monkeypatch):
+    monkeypatch.setenv("HPCFLOW_LAUNCH_EXECUTOR", "slurm(nodes=2, mem=4G)")
+    assert "#SBATCH --nodes=2" in run("submit", "good.sh", "--dryrun")[1]
+    out = run("submit", "good.sh", "--dryrun", "--set", "nodes=5")[1]
+    assert "#SBATCH --nodes=5" in out and "#SBATCH --mem=4G" in out
+    assert "#SBATCH" not in run("submit", "good.sh", "--dryrun", "--executor", "local")[1]
+
+
 def test_dry_run_writes_nothing(run, at_home):
     status, out, _ = run("submit", "good.sh", "a b", "--dry-run", "--executor", "slurm", "--set", "nodes=2", "--set", "time=01:00:00")
     assert status == 0
     assert "#SBATCH --nodes=2" in out and "#SBATCH --time=01:00:00" in out and "good.sh 'a b'" in out
-    assert not (at_home / "home" / "experiments").exists()
+    assert not (at_home / "home").exists()
+    assert run("list")[0] == 0 and not (at_home / "home").exists()
 
 
 def test_a_prefix_has_to_be_unique_and_a_damaged_experiment_is_told(run, at_home):

@@ -29,3 +29,12 @@ def test_a_config_is_named_without_any_library() -> None:
 @pytest.mark.parametrize("name", launch.__all__)
 def test_every_exported_name_is_there(name: str) -> None:
     assert getattr(launch, name) is not None and name in dir(launch)
+
+
+@pytest.mark.parametrize("statement", ["from hpcflow.launch import Experiment", "from hpcflow.cli import main; main()"])
+def test_windows_is_pointed_to_wsl_in_one_line(statement: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys, runpy; sys.platform = 'win32'; {statement}"], capture_output=True, text=True, check=False
+    )
+    said = [line for line in done.stderr.splitlines() if "WSL" in line]
+    assert done.returncode == 1 and len(said) == 1 and "wsl --install" in said[0] and done.stdout == ""

@@ -7,7 +7,7 @@ import pytest
 
 from hpcflow.launch.executors import processes
 from hpcflow.launch.executors.local import LocalExecutor
-from hpcflow.launch.experiment import catalog
+from hpcflow.launch.experiment import index_place
 from hpcflow.testing.executor_contract import Jobs
 
 
@@ -71,5 +71,5 @@ def test_jobs_are_followed_and_cancelled_without_proc(mac, tmp_path):
 
 def test_macos_network_file_systems_are_told_from_mount(mac, monkeypatch, tmp_path):
     mac("mount", f"echo '/dev/disk1 on / (apfs, local)'; echo 'nas:/v on {tmp_path} (nfs, nodev)'")
-    monkeypatch.setattr(catalog.sys, "platform", "darwin")
-    assert catalog.on_network(tmp_path / "home") and not catalog.on_network(tmp_path.parent)
+    monkeypatch.setattr(index_place.sys, "platform", "darwin")
+    assert index_place.on_network(tmp_path / "home") and not index_place.on_network(tmp_path.parent)

@@ -30,7 +30,7 @@ OPTIONS = (
     Option("factory", "NAME(...)", "start from what a factory makes"),
     Option("executor", "NAME(...)", "where to run: local, slurm, or a factory; without it, in this process"),
     Option("name", "TITLE", "title of the experiment; default: the function's name"),
-    Option("dryrun", "", "show what would run; contacts nothing and changes nothing"),
+    Option("dryrun", "", "(or --dry-run) show what would run; contacts nothing and changes nothing"),
     Option("show", "", "print the configuration and what set each value, and run nothing"),
     Option("to-yaml", "FILE", "write the complete configuration (- for standard output) and run nothing"),
     Option("to-json", "FILE", "the same as JSON"),
@@ -40,6 +40,8 @@ OPTIONS = (
     Option("set", "SETTING=VALUE", "a setting of the launch layer for this call", many=True),
 )
 _BY_NAME = {option.name: option for option in OPTIONS}
+_OTHERWISE = {"dry-run": "dryrun"}
+"""Another spelling -> the option."""
 _BY_SHORT = {option.short: option for option in OPTIONS if option.short}
 
 
@@ -108,6 +110,7 @@ def parse_words(words: Sequence[str]) -> Request:
 def _option(word: str) -> tuple[Option, str | None]:
     name, equals, value = word.removeprefix("--").partition("=") if word.startswith("--") else (word[1:], "", "")
     known = _BY_NAME if word.startswith("--") else _BY_SHORT
+    name = _OTHERWISE.get(name, name)
     if name not in known:
         near = near_names(name, _BY_NAME) if len(name) > 1 else ""
         raise ConfigError(f"there is no option {word.partition('=')[0]}{near or '; see --help'}; parameters are set by NAME=VALUE, without dashes")

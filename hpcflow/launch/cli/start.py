@@ -13,22 +13,27 @@ from hpcflow.errors import ConfigError, LaunchError, near_names
 from hpcflow.launch.config import factories
 from hpcflow.launch.config.buildable import Buildable
 from hpcflow.launch.config.building import build
-from hpcflow.launch.config.grammar import Call, parse_value
-from hpcflow.launch.config.target import signature_of
+from hpcflow.launch.config.convert import is_sequence_type
+from hpcflow.launch.config.grammar import Bare, Call, Items, Quoted, Value, parse_value, split
+from hpcflow.launch.config.stands import members
+from hpcflow.launch.config.target import Signature, signature_of
 from hpcflow.launch.config.text import call_factory
 
 Labelled = tuple[tuple[str, ...], Any]
 """(the words of a sweep that made it, a Partial)."""
 
 
-def executor_of(text: str) -> Any:
-    """The executor that `local`, `slurm(nodes=4)` or a factory's name with arguments says. Raises ConfigError for any other."""
+def executor_of(text: str, fields: Sequence[str] = ()) -> Any:
+    """The executor that `local`, `slurm(nodes=4)` or a factory's name with arguments says, with further fields given as NAME=VALUE.
+
+    Values are written as in overrides; a list may do without its brackets. Raises ConfigError for any other.
+    """
     from hpcflow.launch.executors.base import Executor
     from hpcflow.launch.executors.registry import kinds
 
     node = parse_value(text)
     name = node.name if isinstance(node, Call) else node.raw.strip()
-    arguments = node.arguments if isinstance(node, Call) else ()
+    arguments = dict(node.arguments) if isinstance(node, Call) else {}
     found = factories.find(name, Executor)
     if found is None and name in kinds():
         kind = kinds()[name]
@@ -36,8 +41,27 @@ def executor_of(text: str) -> Any:
     if found is None:
         known = sorted({*kinds(), *factories.factories_for(Executor)})
         raise ConfigError(f"there is no executor {name!r}{near_names(name, known) or '; there are ' + ', '.join(known)}")
-    made = call_factory(found, arguments, name)
+    for word in fields:
+        field, value = _field(word, found.signature)
+        arguments[field] = value
+    made = call_factory(found, tuple(arguments.items()), name)
     return build(made) if isinstance(made, Buildable) else made
+
+
+def _field(word: str, signature: Signature) -> tuple[str, Value]:
+    """The name and the value of `--set NAME=VALUE`."""
+    name, equals, text = word.partition("=")
+    if not equals or name not in signature.parameters:
+        known = list(signature.parameters)
+        raise ConfigError(f"--set {word}: give FIELD=VALUE{near_names(name, known) or f'; fields are {chr(44).join(known)}'}")
+    try:
+        pieces = split(text, ",", word)
+        takes_lists = any(is_sequence_type(member) for member in members(signature.parameters[name].annotation))
+        if takes_lists and (len(pieces) > 1 or isinstance(parse_value(text), Bare | Quoted)):
+            return name, Items(text, tuple(parse_value(piece.strip()) for piece in pieces if piece.strip()))
+        return name, parse_value(text) if len(pieces) == 1 else Bare(text)
+    except ConfigError as error:
+        raise ConfigError(f"--set {word}: {error}") from None
 
 
 def run_here(task: Any) -> Any:

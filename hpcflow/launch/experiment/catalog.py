@@ -1,16 +1,12 @@
 """All experiments of a user: found by id, by any prefix of it, or by title.
 
-Invariant: the files are the truth; `index.sqlite` beside them only makes listing quick, is rebuilt from them at will, and is left out where its file
-system is no local one.
+Invariant: the files are the truth; `index.sqlite` (see index_place.py for where it lies) only makes listing quick, and is rebuilt from them at will.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
@@ -18,17 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from hpcflow.errors import ConfigError, LaunchError, near_names
+from hpcflow.launch.experiment.index_place import index_file
 from hpcflow.launch.experiment.records import Records
 from hpcflow.launch.experiment.views import experiment_row
 from hpcflow.launch.extras import require
-from hpcflow.launch.home import home
-
-NETWORK_FILE_SYSTEMS = ("nfs", "lustre", "gpfs", "cifs", "smb", "fuse", "beegfs", "panfs", "ceph")
+from hpcflow.launch.home import home_path
 
 
 def directories() -> list[Path]:
     """Of all experiments, newest first."""
-    base = home() / "experiments"
+    base = home_path() / "experiments"
     found = [path.parent for path in base.glob("*/experiment.json")] if base.is_dir() else []
     return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
 
@@ -93,9 +88,9 @@ class Index:
     """The rows of `list`, kept in SQLite. An entry is used as long as nothing in its experiment has changed."""
 
     def __init__(self) -> None:
-        path = home() / "index.sqlite"
         self._connection: sqlite3.Connection | None = None
-        if not on_network(home()):
+        path = index_file(home_path()) if home_path().is_dir() else None  # nothing is made by looking
+        if path is not None:
             path.touch(mode=0o600)
             self._connection = sqlite3.connect(path, timeout=10)
             self._connection.execute("create table if not exists rows (directory text primary key, stamp text, row text)")
@@ -142,26 +137,3 @@ class Index:
 def _stamp(directory: Path) -> str:
     """Changes with every journal line."""
     return ",".join(f"{path.name}:{path.stat().st_size}" for path in sorted((directory / "journal").glob("*.jsonl")))
-
-
-def on_network(path: Path) -> bool:
-    """Whether a path lies on a network file system, where SQLite's locks cannot be relied on."""
-    if sys.platform == "darwin":
-        answer = subprocess.run(["mount"], capture_output=True, text=True, check=False)
-        kind = kind_of_mount(answer.stdout, str(path.resolve()))
-    else:
-        answer = subprocess.run(["stat", "--file-system", "--format=%T", str(path)], capture_output=True, text=True, check=False)
-        kind = answer.stdout.strip()
-    return answer.returncode == 0 and kind.lower().startswith(NETWORK_FILE_SYSTEMS)
-
-
-def kind_of_mount(text: str, path: str) -> str:
-    """The file system that holds `path`, out of what `mount` says on macOS: that of the longest mount point above it.
-
-    >>> said = "/dev/disk3s1 on / (apfs, sealed, local)\\nnas:/v on /Volumes/my data (nfs, nodev)\\n"
-    >>> kind_of_mount(said, "/Volumes/my data/home"), kind_of_mount(said, "/Users/me")
-    ('nfs', 'apfs')
-    """
-    found = re.findall(r"^.* on (/.*) \(([^,)]+)", text, re.MULTILINE)
-    above = [(len(point), kind) for point, kind in found if path == point or path.startswith(point.rstrip("/") + "/")]
-    return str(max(above)[1]) if above else ""

@@ -41,7 +41,7 @@ from hpcflow.launch.experiment.refresh import refresh_states
 from hpcflow.launch.experiment.retries import budgets, pauses
 from hpcflow.launch.experiment.source import git_state
 from hpcflow.launch.group import sized
-from hpcflow.launch.home import home, slug
+from hpcflow.launch.home import home_path, slug
 from hpcflow.launch.launchers.environment import without_launcher
 from hpcflow.launch.packagers.base import Package, Packager, pack
 from hpcflow.launch.payloads import function_payload, payload_of
@@ -180,7 +180,7 @@ class Experiment:
     @property
     def directory(self) -> Path:
         """Where its files are."""
-        return self._records.directory if self._records is not None else home() / "experiments" / f"{slug(self.title)}-{self.id}"
+        return self._records.directory if self._records is not None else home_path() / "experiments" / f"{slug(self.title)}-{self.id}"
 
     # -- doing it --------------------------------------------------------------------------------------------------------------------------------
 
