@@ -114,7 +114,7 @@ class VertexProperties(_Properties):
     slots: int = 1
     """Task slots of the worker that one task takes (runtime/worker.py): 2 halves the concurrency."""
     memory_bytes: int | None = None
-    """Memory one task reserves before it starts (runtime/worker.py)."""
+    """Memory one task reserves before it starts (runtime/task_evaluation.py)."""
     resources: TaskNeeds | None = None
     """What a task has for itself while it runs (runtime/hand_out.py: which workers have it; runtime/worker.py: how many run at once)."""
     placement: Any = None

@@ -1,12 +1,11 @@
 """A worker: serves the master's messages and runs tasks on its task threads.
 
-Invariant: `serve` runs on one thread and never blocks on a task; tasks run on `threads` threads of their own, of which one computes in Polars
-at a time while others pack or wait; a task's failure is one message to the master and leaves the worker as it was.
+Invariant: `serve` runs on one thread and never blocks on a task; tasks run on `threads` threads of their own; a task's failure is one message to the
+master and leaves the worker as it was.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import os
@@ -16,12 +15,9 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import cloudpickle
-import numpy as np
 import polars as pl
 
 from hpcflow.bsp.communicators import Communicators
@@ -31,32 +27,8 @@ from hpcflow.comm.engine import Engine
 from hpcflow.comm.watchdog import EXIT_FAILURE, all_stacks, end_process, where, write_report
 from hpcflow.config import SessionConfig
 from hpcflow.errors import ActionCancelledError, HpcflowError, SpillError, WorkerLostError
-from hpcflow.ir import shared_values
-from hpcflow.ir.operators.base import TaskInfo
-from hpcflow.ir.operators.sink import Sink
-from hpcflow.ir.operators.source import Source
-from hpcflow.ir.properties import DataStore, Persistence
 from hpcflow.ir.task_needs import TaskNeeds
-from hpcflow.plan.physical import (
-    BlockRef,
-    BlocksLeaf,
-    BroadcastLeaf,
-    DriverLeaf,
-    ExchangeLeaf,
-    ExchangeOutput,
-    Leaf,
-    LeafRef,
-    PartitionRun,
-    PhysicalPlan,
-    ShareLeaf,
-    ShareRef,
-    SinkOutput,
-    SourceLeaf,
-    SplitRef,
-    Stage,
-    StoreOutput,
-    TaskSpec,
-)
+from hpcflow.plan.physical import ExchangeOutput, PhysicalPlan, SplitRef, TaskSpec
 from hpcflow.resources import process_namespace
 from hpcflow.runtime import messages as m
 from hpcflow.runtime import scheduler
@@ -64,16 +36,16 @@ from hpcflow.runtime.binding import bind_process
 from hpcflow.runtime.block_store import BlockStore
 from hpcflow.runtime.contexts import Contexts
 from hpcflow.runtime.failures import first_line, pack_error, task_failed
-from hpcflow.runtime.oversize import Keep, Pieces, check_piece, cut_into_pieces, target_bytes
-from hpcflow.runtime.partitioning import make_partitioner, partitioner_name
+from hpcflow.runtime.oversize import target_bytes
+from hpcflow.runtime.partitioning import make_partitioner
 from hpcflow.runtime.shared import SharedReceiver
 from hpcflow.runtime.standing import standing_of, users_frames
+from hpcflow.runtime.task_evaluation import TaskEvaluation
 from hpcflow.runtime.task_resources import ResourcePool, running_with
-from hpcflow.runtime.tasks import OperatorTrace, evaluate
+from hpcflow.runtime.tasks import OperatorTrace
 from hpcflow.runtime.vitals import Vitals
+from hpcflow.runtime.worker_action import WorkerAction
 from hpcflow.shuffle.exchange import Exchange, ExchangeService, ExchangeStats
-from hpcflow.shuffle.key_tables import sort_key_table
-from hpcflow.shuffle.partitioners import TASK_POSITION_BITS, Partitioner, SharePartitioner, sample_keys
 
 RESULTS_WAIT_S = 0.005
 """Results of tasks that end within this time of each other travel in one message."""
@@ -81,36 +53,6 @@ _LOOK_AT_RESULTS = m.Several(())
 """To oneself: results wait to be sent."""
 RANK_ENDS_AFTER_S = 2.0
 """From the failure of user MPI code to the end of its rank: for the driver to raise the error, and to end the job itself."""
-SAMPLE_ROWS = 2048
-"""Sort keys that one task samples for the splitters."""
-
-
-@dataclass
-class WorkerAction:
-    """What a worker holds of one action."""
-
-    id: int
-    plan: PhysicalPlan
-    stages: dict[int, Stage]
-    caches: Mapping[str, str]
-    """Cached dataset as the plan calls it -> its key."""
-    exchanges: dict[str, Exchange] = field(default_factory=dict)
-    partitioners: dict[str, Partitioner] = field(default_factory=dict)
-    steps: dict[str, int] = field(default_factory=dict)
-    queued: deque[TaskSpec] = field(default_factory=deque)
-    left: dict[int, int] = field(default_factory=dict)
-    """Stage -> tasks that are here and not done."""
-    last_given: set[int] = field(default_factory=set)
-    """Stages of which no more tasks come."""
-    running: int = 0
-    served_s: float = 0.0
-    """Seconds that its tasks have taken, from the level of the others at its start: what fair sharing counts."""
-    ending: bool = False
-    cancelled: str | None = None
-    broadcasts: dict[str, pl.DataFrame] = field(default_factory=dict)
-    done: list[m.TaskResult] = field(default_factory=list)
-    bsp_steps: list[Step] = field(default_factory=list)
-    """Submitted and not ended."""
 
 
 class Worker:
@@ -149,7 +91,8 @@ class Worker:
         self._stopping = False
         self._results_due: deque[tuple[float, WorkerAction]] = deque()
         """Results of short tasks, with the time at which they are to be sent."""
-        self._polars = threading.Semaphore(1)
+        target = config.target_partition_bytes or target_bytes(store.budget.limit_bytes, self.slots)
+        self._evaluation = TaskEvaluation(store, engine.rank, number, target)
         self._communicators = communicators
         self._contexts = Contexts(engine, exchanges, store, number, config, lambda event: self._send(m.WorkerEvent(self.engine.rank, event)))
         self._user = UserThread(f"hpcflow-bsp-{number}", lambda frame: standing_of(frame).waits_in_mpi)
@@ -417,7 +360,7 @@ class Worker:
         trace = OperatorTrace()
         try:
             with self._vitals.task(f"action {action.id} stage {stage.id} task {task.index}"):
-                result = self._evaluate(action, stage, task, trace)
+                result = self._evaluation.run(action, stage, task, trace)
         except BaseException as error:
             if action.cancelled is None and not isinstance(error, ActionCancelledError):
                 self._send(task_failed(action.id, self.engine.rank, self.host, action.plan, task, trace, error))
@@ -467,7 +410,7 @@ class Worker:
     def _run_step(self, action: WorkerAction, task: TaskSpec, step: Step) -> None:
         trace = OperatorTrace()
         try:
-            result = self._evaluate(action, action.stages[task.stage], task, trace, step)
+            result = self._evaluation.run(action, action.stages[task.stage], task, trace, step)
             with self._lock:
                 action.left[task.stage] = 0
             self._finish_inserts(action, task.stage)
@@ -496,182 +439,6 @@ class Worker:
             time.sleep(RANK_ENDS_AFTER_S)
             end_process(EXIT_FAILURE)
 
-    def _evaluate(self, action: WorkerAction, stage: Stage, task: TaskSpec, trace: OperatorTrace, step: Step | None = None) -> m.TaskResult:
-        started = time.monotonic()
-        needs = stage.properties.resources
-        reservation = max(stage.properties.memory_bytes or 0, 0 if needs is None else needs.memory_bytes)
-        self.store.budget.reserve("tasks", reservation)
-        self.store.make_room()
-        with contextlib.ExitStack() as cleanup:
-            cleanup.callback(self.store.budget.release, "tasks", reservation)
-            sums = cleanup.enter_context(shared_values.collecting())
-            peak = cleanup.enter_context(self.store.budget.watch_peak())
-            target = self.config.target_partition_bytes or target_bytes(self.store.budget.limit_bytes, self.slots)
-            pieces = cut_into_pieces(action.plan, stage, task, action.exchanges, target) if step is None else None
-            kept: dict[str, tuple[tuple[Any, ...], int, int]] = {}
-            if step is not None:
-                result = self._output(action, stage, task, self._compute_step(action, stage, task, trace, step, kept), trace)
-            elif pieces is None:
-                df = self._compute(action, stage, task, trace, None, 0)
-                self._release_inputs(action, task)
-                result = self._output(action, stage, task, df, trace)
-            else:
-                result = self._evaluate_pieces(action, stage, task, trace, pieces)
-        return m.TaskResult(
-            stage.id,
-            task.index,
-            result.pop("rows"),
-            result.pop("size_bytes"),
-            time.monotonic() - started,
-            peak_memory_bytes=peak.bytes,
-            kept=kept,
-            sums=cloudpickle.dumps(sums, protocol=5) if sums else b"",
-            **result,
-        )
-
-    def _compute(
-        self, action: WorkerAction, stage: Stage, task: TaskSpec, trace: OperatorTrace, keep: Callable[[str], Keep] | None, row_start: int
-    ) -> pl.DataFrame:
-        if action.cancelled is not None:
-            raise ActionCancelledError(action.cancelled)
-        info = TaskInfo(task.index, row_start=row_start, rank=self.engine.rank, worker=self.number)
-        with self._polars:
-            df = evaluate(action.plan, stage, task, info, lambda leaf, ref: self._read(action, leaf, ref, keep), trace).collect()
-        trace.built = []
-        return df
-
-    def _compute_step(
-        self,
-        action: WorkerAction,
-        stage: Stage,
-        task: TaskSpec,
-        trace: OperatorTrace,
-        step: Step,
-        kept: dict[str, tuple[tuple[Any, ...], int, int]],
-    ) -> pl.DataFrame:
-        """The user's function may wait for other workers: no task has to wait for it, so the Polars pool is not held."""
-        info = TaskInfo(task.index, rank=self.engine.rank, worker=self.number, step=step)
-
-        def read(leaf: Leaf, ref: LeafRef | None) -> pl.LazyFrame:
-            if isinstance(leaf, ShareLeaf) and isinstance(ref, ShareRef):
-                return self._read_share(action, leaf, ref, kept).lazy()
-            return self._read(action, leaf, ref, None)
-
-        df = evaluate(action.plan, stage, task, info, read, trace).collect()
-        trace.built = []
-        return df
-
-    def _read_share(self, action: WorkerAction, leaf: ShareLeaf, ref: ShareRef, kept: dict[str, tuple[tuple[Any, ...], int, int]]) -> pl.DataFrame:
-        """This worker's rows of one input; those of a cached dataset are kept as one block from then on, so that the next step finds them ready."""
-        if ref.partition is not None:
-            df = action.exchanges[leaf.edge].extract([ref.partition])
-        else:
-            tables = [self.store.get_table(key) for key in ref.keys]
-            df = pl.concat(tables) if tables else pl.DataFrame(schema=action.plan.dag.vertices[leaf.source].schema)
-        if ref.keep is not None and (ref.partition is not None or len(ref.keys) > 1 or df.n_chunks() > 1):
-            df = df.rechunk()
-            self.store.put_table(ref.keep, df, "cache")
-            kept[leaf.edge] = (ref.keep, df.height, int(df.estimated_size()))
-        return df
-
-    def _evaluate_pieces(self, action: WorkerAction, stage: Stage, task: TaskSpec, trace: OperatorTrace, pieces: Pieces) -> dict[str, Any]:
-        """The task on one piece of its partitions after the other; what goes into an exchange leaves with its piece, what is stored or written is
-        put together."""
-        rows = size_bytes = 0
-        kept: list[pl.DataFrame] = []
-        exchange_only = all(isinstance(output, ExchangeOutput) for output in stage.outputs)
-        for piece in range(pieces.count):
-            df = self._compute(action, stage, task, trace, lambda edge, piece=piece: pieces.keep(edge, piece), rows)  # type: ignore[misc]
-            if exchange_only:
-                size_bytes += self._output(action, stage, task, df, trace)["size_bytes"]
-            else:
-                kept.append(df)
-            rows += df.height
-            self.store.make_room()
-        self._release_inputs(action, task)
-        if exchange_only:
-            return {"rows": rows, "size_bytes": size_bytes}
-        return self._output(action, stage, task, pl.concat(kept), trace)
-
-    def _read(self, action: WorkerAction, leaf: Leaf, ref: LeafRef | None, keep: Callable[[str], Keep] | None) -> pl.LazyFrame:
-        if isinstance(leaf, SourceLeaf | DriverLeaf) and isinstance(ref, SplitRef):
-            source = action.plan.operator(leaf.vertex)
-            assert isinstance(source, Source)
-            return source.scan(ref.split)
-        if isinstance(leaf, BlocksLeaf) and isinstance(ref, BlockRef):
-            tables = [self.store.get_table(key) for key in ref.keys]
-            return (tables[0] if len(tables) == 1 else pl.concat(tables, rechunk=False)).lazy()
-        if isinstance(leaf, ExchangeLeaf | DriverLeaf) and isinstance(ref, PartitionRun):
-            if keep is None:
-                return action.exchanges[leaf.edge].extract(range(ref.start, ref.stop)).lazy()
-            df = action.exchanges[leaf.edge].extract(range(ref.start, ref.stop), keep(leaf.edge))
-            check_piece(df, action.plan.exchanges[leaf.edge].properties, self.store.budget.limit_bytes)
-            return df.lazy()
-        assert isinstance(leaf, BroadcastLeaf)
-        with self._lock:
-            table = action.broadcasts.get(leaf.edge)
-        if table is None:
-            exchange = action.exchanges[leaf.edge]
-            table = exchange.extract(list(exchange.partition_sizes()))
-            with self._lock:
-                action.broadcasts[leaf.edge] = table
-        return table.lazy()
-
-    def _release_inputs(self, action: WorkerAction, task: TaskSpec) -> None:
-        for leaf, ref in task.reads:
-            if not (isinstance(leaf, ExchangeLeaf | DriverLeaf) and isinstance(ref, PartitionRun)):
-                continue
-            if action.plan.exchanges[leaf.edge].properties.persistence is Persistence.DISCARD:
-                action.exchanges[leaf.edge].release(range(ref.start, ref.stop))
-
-    def _output(self, action: WorkerAction, stage: Stage, task: TaskSpec, df: pl.DataFrame, trace: OperatorTrace) -> dict[str, Any]:
-        result: dict[str, Any] = {"rows": df.height, "size_bytes": df.estimated_size()}
-        for output in stage.outputs:
-            if isinstance(output, ExchangeOutput):
-                trace.name = partitioner_name(action.plan, output.edge)
-                self._insert(action, output.edge, task, df)
-            elif isinstance(output, StoreOutput):
-                result |= self._store(action, stage, task, output, df)
-            elif isinstance(output, SinkOutput):
-                sink = action.plan.operator(output.vertex)
-                assert isinstance(sink, Sink)
-                trace.name = str(action.plan.dag.vertices[output.vertex])
-                part = sink.write(df, task.index, task.attempt)
-                result["sink_parts"] = (*result.get("sink_parts", ()), part)
-        return result
-
-    def _insert(self, action: WorkerAction, edge: str, task: TaskSpec, df: pl.DataFrame) -> None:
-        exchange = action.exchanges[edge]
-        partitioner = action.partitioners.get(edge)
-        self.store.make_room()
-        if partitioner is None:
-            exchange.insert_broadcast(df, task=task.index, attempt=task.attempt)
-        elif df.height:
-            start = _stored_position(task) if isinstance(partitioner, SharePartitioner) else None
-            ids = partitioner.partition_ids(df, task.index << TASK_POSITION_BITS if start is None else start)
-            exchange.insert(df, ids, task=task.index, attempt=task.attempt)
-
-    def _store(self, action: WorkerAction, stage: Stage, task: TaskSpec, output: StoreOutput, df: pl.DataFrame) -> dict[str, Any]:
-        key = (
-            ("cache", action.caches.get(output.cache, output.cache), action.id, task.index)
-            if output.cache is not None
-            else ("action", action.id, stage.id, task.index)
-        )
-        readers = action.plan.dag.outputs(stage.root.vertex) if hasattr(stage.root, "vertex") else ()
-        to_scratch = any(reader.properties.data_store is DataStore.SCRATCH for reader in readers)
-        self.store.put_table(key, df, "cache" if output.cache is not None else "blocks", to_scratch)
-        samples, histograms = {}, {}
-        for edge, statistic in output.statistics:
-            properties = action.plan.exchanges[edge].properties
-            if statistic == "sample":
-                keys = sort_key_table(df, tuple(k.expression for k in properties.order))
-                samples[edge] = sample_keys(keys, keys.columns, SAMPLE_ROWS, task.index << TASK_POSITION_BITS, task.index)
-            else:
-                partitions = action.plan.exchanges[edge].partitions
-                ids = make_partitioner(properties, partitions).partition_ids(df, 0)
-                histograms[edge] = np.bincount(ids, minlength=partitions) * max(1, df.estimated_size() // max(df.height, 1))
-        return {"block": key, "samples": samples, "histograms": histograms}
-
 
 _LOGGED_STATS = tuple(f.name for f in dataclasses.fields(ExchangeStats) if f.name not in ("rows_by_destination", "waiting_s"))
 
@@ -681,11 +448,6 @@ _NO_NEEDS = TaskNeeds()
 
 def _needs(action: WorkerAction, task: TaskSpec) -> TaskNeeds:
     return action.stages[task.stage].properties.resources or _NO_NEEDS
-
-
-def _stored_position(task: TaskSpec) -> int | None:
-    """The position in its dataset of the first stored row that the task reads, where it was asked for."""
-    return next((ref.position_start for _, ref in task.reads if isinstance(ref, BlockRef)), None)
 
 
 def _stats(stats: ExchangeStats) -> dict[str, float]:
