@@ -15,6 +15,7 @@ from hpcflow.launch.config.buildable import Buildable, Config, state_of, target_
 from hpcflow.launch.config.building import check, parts_of
 from hpcflow.launch.config.document import Encoder
 from hpcflow.launch.config.secret import Secret
+from hpcflow.launch.config.target import NamelessError
 from hpcflow.launch.extras import require
 
 
@@ -28,7 +29,10 @@ class _Explicit(Encoder):
 def call_document(task: Any) -> dict[str, Any]:
     """For `call.json`. Raises ConfigError for what cannot be named, and for a configuration with problems."""
     check(task)
-    call = _Explicit.of(task).value(task, Any, "")
+    try:
+        call = _Explicit.of(task).value(task, Any, "")
+    except NamelessError as error:
+        raise ConfigError(f"{error}, or say by_value=True, which sends it as a pickle in a private file") from None
     document: dict[str, Any] = {"call": _called(task, call), "main": None}
     if "__main__:" in str(call):
         main = sys.modules["__main__"]

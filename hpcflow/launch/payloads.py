@@ -75,6 +75,9 @@ def payload_of(task: Any, executor: Executor, mode: str, on_failure: str, packag
     secrets: dict[str, Any] = {}
     for item in members:
         member, step = (item.script, item) if isinstance(item, Step) else (item, None)
+        if callable(member) and not isinstance(member, Script):
+            named = getattr(member, "__name__", type(member).__name__)
+            raise ConfigError(f"the function {named} is no task: say launch.Partial({named}, ...), or by_value=True, which sends it as a pickle")
         if not isinstance(member, Script):
             raise ConfigError(f"{type(member).__name__} is no task: give a Script, a Partial, a Config, or a list of Scripts and Steps")
         name = step.name if step is not None and step.name is not None else _label(member)

@@ -1,5 +1,6 @@
 """Experiments on this host, with real processes."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -314,6 +315,18 @@ def test_wrong_use_is_told_at_once(at_home, monkeypatch):
         exp.add(sh("true"), memory_m=3)
     with pytest.raises(ConfigError, match="no failure class 'time out'; did you mean 'timeout'"):
         exp.add(sh("true"), retries={"time out": 1})
+    with pytest.raises(
+        ConfigError, match=r"no condition 'all_done'; did you mean .*; there are all_succeeded, any_succeeded, all_finished, any_failed"
+    ):
+        exp.add(sh("true"), condition="all_done")
+    with pytest.raises(ConfigError, match="no condition 3; there are"):
+        exp.add(sh("true"), condition=3)
+    mixed = Experiment("mixed")
+    first, _, _ = mixed.add(sh("true"), name="a"), mixed.add(sh("true"), name="b"), mixed.add(sh("true"), name="c")
+    mixed._tasks[2] = dataclasses.replace(mixed._tasks[2], needs=(first.name,))
+    with pytest.raises(ConfigError, match="'c' says what it depends on: add 'b' to its dependencies, or leave sequential out"):
+        mixed.run(sequential=True)
+    assert not mixed.directory.exists()
     exp.add(sh("true"), name="x")
     with pytest.raises(ConfigError, match="a task 'x' already"):
         exp.add(sh("true"), name="x")

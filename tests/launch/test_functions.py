@@ -71,8 +71,14 @@ def test_a_secret_does_not_travel_by_value(at_home, monkeypatch):
 
 
 def test_lambdas_are_refused_unless_they_travel_by_value(at_home):
-    with pytest.raises(ConfigError, match="lambda"):
-        launch.run(launch.Partial(lambda: 1))
+    def here() -> int:
+        return 1
+
+    for function, says in ((lambda: 1, "is a lambda"), (here, "is defined inside a function")):
+        with pytest.raises(ConfigError, match=f"{says} .* or say by_value=True"):
+            launch.run(launch.Partial(function))
+        with pytest.raises(ConfigError, match=r"is no task: say launch.Partial\(.*, or by_value=True"):
+            launch.run(function)
     task = launch.run(lambda: 6 * 7, by_value=True)
     assert task.result() == 42
     (pickled,) = task.experiment.directory.rglob("function.pkl")

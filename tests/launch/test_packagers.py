@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -65,8 +65,12 @@ def test_the_same_content_is_one_package_and_other_content_another(project):
 
 
 def test_too_much_and_nothing_are_refused_by_name():
-    with pytest.raises(ConfigError, match="MB of code are more than"):
-        pack(PatternPackager(), limit_bytes=3)
+    Path("lib/large.py").write_bytes(b"#" * (3 << 19))
+    with pytest.raises(ConfigError, match=r"1 MB of code are more than 1 MB: .*lib/large.py .*PatternPackager\(limit_mb=...\)"):
+        pack(PatternPackager(limit_mb=1))
+    assert pack(PatternPackager(limit_mb=2)).size_bytes > 3 << 19
+    with pytest.raises(ConfigError, match=r"HybridPackager\(limit_mb=...\)"):
+        pack(HybridPackager({"": PatternPackager()}, limit_mb=1))
     with pytest.raises(ConfigError, match="finds no file"):
         pack(PatternPackager(include=("*.rs",)))
 

@@ -12,10 +12,10 @@ from hpcflow.testing.executor_contract import Jobs
 
 
 def test_a_process_is_known_by_its_start_and_a_dead_one_has_none():
-    child = subprocess.Popen(["sleep", "60"])
+    child = subprocess.Popen(["sleep", "60.417"])
     try:
         assert processes.process_start(child.pid) == processes.process_start(child.pid) != ""
-        assert processes.processes_of([["sleep", "60"], ["no", "such"]]) == {("sleep", "60"): child.pid}
+        assert processes.processes_of([["sleep", "60.417"], ["no", "such"]]) == {("sleep", "60.417"): child.pid}
     finally:
         child.kill()
     for _ in range(100):

@@ -11,13 +11,13 @@ from typing import Any
 
 from hpcflow.errors import ConfigError, LaunchError, near_names
 from hpcflow.launch.config import factories
-from hpcflow.launch.config.buildable import Buildable
+from hpcflow.launch.config.buildable import Buildable, Config, annotation_of, make, set_argument
 from hpcflow.launch.config.building import build
 from hpcflow.launch.config.convert import is_sequence_type
 from hpcflow.launch.config.grammar import Bare, Call, Items, Quoted, Value, parse_value, split
 from hpcflow.launch.config.stands import members
 from hpcflow.launch.config.target import Signature, signature_of
-from hpcflow.launch.config.text import call_factory
+from hpcflow.launch.config.text import call_factory, from_text
 
 Labelled = tuple[tuple[str, ...], Any]
 """(the words of a sweep that made it, a Partial)."""
@@ -44,6 +44,11 @@ def executor_of(text: str, fields: Sequence[str] = ()) -> Any:
     for word in fields:
         field, value = _field(word, found.signature)
         arguments[field] = value
+    if isinstance(found.function, type):  # an executor's own class, whose fields may hold what is made of mappings
+        draft = make(Config, found.function)
+        for field, value in arguments.items():
+            set_argument(draft, field, from_text(value, annotation_of(draft, field), f"{name}.{field}"))
+        return build(draft)
     made = call_factory(found, tuple(arguments.items()), name)
     return build(made) if isinstance(made, Buildable) else made
 

@@ -24,6 +24,10 @@ from hpcflow.errors import ConfigError
 UNSET: Any = inspect.Parameter.empty
 
 
+class NamelessError(ConfigError):
+    """A function or class that no import finds."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Parameter:
     """One parameter of a target."""
@@ -153,11 +157,11 @@ def _annotation_sources(target: Any) -> list[tuple[dict[str, Any], dict[str, Any
 
 
 def path_of(target: Any) -> str:
-    """`module:qualified.name`, the one spelling of a target in files. Raises ConfigError for lambdas, local functions and other nameless objects."""
+    """`module:qualified.name`, the one spelling of a target in files. Raises NamelessError for lambdas, local functions and the like."""
     module, name = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
     if not isinstance(module, str) or not isinstance(name, str):
-        raise ConfigError(f"{target!r} has no import path; use a function or class of a module")
+        raise NamelessError(f"{target!r} has no import path; use a function or class of a module")
     if "<" in name:
         what = "a lambda" if "<lambda>" in name else "defined inside a function"
-        raise ConfigError(f"{name} in {module} is {what} and cannot be named in a file; move it to the top level of a module")
+        raise NamelessError(f"{name} in {module} is {what} and cannot be named in a file; move it to the top level of a module")
     return f"{module}:{name}"

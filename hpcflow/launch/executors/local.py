@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from hpcflow.errors import ConfigError, LaunchError
+from hpcflow.launch.checked import at_least, checked
 from hpcflow.launch.executors.base import Executor, FailureClass, JobHandle, JobState, JobStatus, Rendered, read_exit, write_files
+from hpcflow.launch.executors.common import check_common
 from hpcflow.launch.executors.processes import boot_id, process_start, process_state, processes_of
 from hpcflow.launch.executors.shell import render_script
 from hpcflow.launch.launchers.environment import without_launcher
 from hpcflow.launch.launchers.wording import local_argv
-from hpcflow.launch.request import JobRequest
+from hpcflow.launch.request import JobRequest, LauncherName
 from hpcflow.resources import usable_cores
 
 GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
@@ -33,12 +35,14 @@ _STARTED: dict[int, subprocess.Popen[bytes]] = {}
 """Children of this process, to be reaped."""
 
 
+@checked
 @dataclass(frozen=True)
 class LocalExecutor(Executor):
     """This host.
 
     cores, memory_mb, gpus: what all tasks that run together may take (default: this process's cores; memory not limited); gpus: ids, dealt out
     env, setup, python, workdir: as for every executor
+    launcher, ntasks, cpus_per_task: of a task that says nothing else
     """
 
     name: ClassVar[str] = "local"
@@ -49,9 +53,18 @@ class LocalExecutor(Executor):
     setup: tuple[str, ...] = ()
     python: str | None = None
     workdir: str | None = None
-    launcher: str = "none"
+    launcher: LauncherName = "none"
     ntasks: int = 1
     cpus_per_task: int = 1
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "cores", "memory_mb", "ntasks", "cpus_per_task")
+        for id in self.gpus:
+            if not id or "," in id or not id.isprintable() or self.gpus.count(id) > 1:
+                raise ConfigError(f"LocalExecutor.gpus: {id!r} is no id of one GPU, or stands twice: give a list such as ['0', '1']")
+        if self.launcher == "srun":
+            raise ConfigError("LocalExecutor.launcher='srun' needs a Slurm allocation: say 'mpirun' or 'mpi', or take a SlurmExecutor")
+        check_common(self)
 
     def render(self, request: JobRequest) -> Rendered:
         if request.ntasks * request.cpus_per_task > self._cores() and not any(command.launcher != "none" for command in request.commands):

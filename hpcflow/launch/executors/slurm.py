@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from hpcflow.errors import ConfigError, LaunchError
+from hpcflow.launch.checked import at_least, checked
 from hpcflow.launch.executors import slurm_array
 from hpcflow.launch.executors import slurm_query as query
 from hpcflow.launch.executors.base import (
@@ -35,12 +36,13 @@ from hpcflow.launch.executors.base import (
     taken_from_its_node,
     write_files,
 )
+from hpcflow.launch.executors.common import check_common
 from hpcflow.launch.executors.shell import render_script
 from hpcflow.launch.executors.slurm_directives import directive, refuse_control
 from hpcflow.launch.executors.slurm_fields import SlurmFields, dependency_text, options_of
 from hpcflow.launch.executors.told_by_slurm import reason_in_logs
 from hpcflow.launch.launchers.wording import slurm_argv
-from hpcflow.launch.request import JobRequest
+from hpcflow.launch.request import JobRequest, LauncherName
 from hpcflow.launch.settings import recent_settings
 
 EXPORTED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "MODULEPATH", "LD_LIBRARY_PATH")
@@ -56,6 +58,7 @@ _OURS = re.compile(r"(--(?:job-name|output|error|open-mode|export|export-file|ar
 """Options that say how a job is found, where its logs are and what it inherits."""
 
 
+@checked
 @dataclass(frozen=True)
 class SlurmExecutor(SlurmFields, Executor):
     """A Slurm cluster that this host submits to. Its options are the fields of `SlurmFields`, and:
@@ -74,7 +77,7 @@ class SlurmExecutor(SlurmFields, Executor):
 
     name: ClassVar[str] = "slurm"
     task_needs: ClassVar[tuple[str, ...]] = ("memory_mb",)
-    launcher: str = "none"
+    launcher: LauncherName = "none"
     dependency: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     dependency_any: bool = False
     array_limit: int | None = None
@@ -111,6 +114,9 @@ class SlurmExecutor(SlurmFields, Executor):
                 raise ConfigError(f"{option}={value!r}: give srun's words, such as 'cores', 'closest' or 'block:cyclic'")
         if self.array_limit is not None and self.array_limit < 1:
             raise ConfigError(f"array_limit={self.array_limit}: at least one element has to run")
+        at_least(self, 1, "stop_before_s")
+        dependency_text(self.dependency, self.dependency_any)
+        check_common(self)
         if self.stop_before_s is not None and self.signal is not None:
             raise ConfigError("stop_before_s and signal both send a signal before the end: give one of them")
 

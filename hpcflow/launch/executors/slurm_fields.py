@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hpcflow.errors import ConfigError
+from hpcflow.errors import ConfigError, near_names
+from hpcflow.launch.checked import at_least, checked
 from hpcflow.launch.executors.slurm_directives import refuse_control
 
 Version = tuple[int, int]
@@ -19,6 +20,12 @@ Version = tuple[int, int]
 _TIME = re.compile(r"(\d+-)?\d+(:\d{1,2}){0,2}\Z|UNLIMITED\Z|INFINITE\Z")
 _MEMORY = re.compile(r"\d+[KMGT]?\Z")
 _SIGNAL = re.compile(r"([RB]{1,2}:)?(SIG)?[A-Z0-9]+(@\d+)?\Z")
+_NODES = re.compile(r"0*[1-9]\d*(-\d+)?(:\d+)?(,\d+(-\d+)?(:\d+)?)*\Z")
+_SWITCHES = re.compile(r"\d+(@[\d:-]+)?\Z")
+_GPUS = re.compile(r"([A-Za-z0-9_.+-]+:)?\d+(,([A-Za-z0-9_.+-]+:)?\d+)*\Z")
+_NICE = 2_147_483_645
+HINTS = ("compute_bound", "memory_bound", "multithread", "nomultithread")
+EXCLUSIVE = ("user", "mcs", "topo")
 _DEPENDENCY_TYPES = ("after", "afterany", "afterburstbuffer", "aftercorr", "afternotok", "afterok", "singleton")
 MAIL_TYPES = (
     "NONE", "BEGIN", "END", "FAIL", "REQUEUE", "ALL", "INVALID_DEPEND", "STAGE_OUT",
@@ -26,6 +33,7 @@ MAIL_TYPES = (
 )  # fmt: skip
 
 
+@checked
 @dataclass(frozen=True)
 class SlurmFields:
     """Options of one job (or of one component of a heterogeneous one). Texts as sbatch takes them, e.g. time="1-12:00:00", mem="4G"."""
@@ -72,8 +80,20 @@ class SlurmFields:
                 refuse_control(field, value)
                 if value == "":
                     raise ConfigError(f"Slurm field {field} is empty: leave it out")
-            if isinstance(value, int) and not isinstance(value, bool) and value < 0 and field != "nice":
-                raise ConfigError(f"Slurm field {field}={value} must not be negative")
+        at_least(self, 1, "nodes", "ntasks", "ntasks_per_node", "cpus_per_task", "cpus_per_gpu", "segment", "threads_per_core")
+        at_least(self, 0, "mem", "mem_per_cpu", "mem_per_gpu", "gpus", "gpus_per_node", "gpus_per_task")
+        at_least(self, -_NICE, "nice")
+        _check("nodes", None if self.nodes is None else str(self.nodes), _NODES, 'a number, "2-4" or "2,4"')
+        _check("switches", self.switches, _SWITCHES, '"2", or "2@12:00:00"')
+        for name in ("gpus", "gpus_per_node", "gpus_per_task"):
+            value = getattr(self, name)
+            _check(name, None if value is None else str(value), _GPUS, 'a number, "a100:2" or "a100:1,h100:1"')
+        if self.nice is not None and self.nice > _NICE:
+            raise ConfigError(f"Slurm field nice={self.nice}: at most {_NICE}")
+        for name, choices in (("hint", HINTS), ("exclusive", EXCLUSIVE)):
+            value = getattr(self, name)
+            if isinstance(value, str) and value not in choices:
+                raise ConfigError(f"Slurm field {name}={value!r}{near_names(value, choices) or '.'} Slurm knows {', '.join(choices)}")
         _check("time", self.time, _TIME, 'minutes, "hours:minutes:seconds" or "days-hours:minutes:seconds"')
         for name in ("mem", "mem_per_cpu", "mem_per_gpu"):
             value = getattr(self, name)
@@ -82,7 +102,8 @@ class SlurmFields:
         if sum(value is not None for value in (self.mem, self.mem_per_cpu, self.mem_per_gpu)) > 1:
             raise ConfigError("mem, mem_per_cpu and mem_per_gpu exclude each other: give one")
         if unknown := [kind for kind in self.mail_type if kind not in MAIL_TYPES]:
-            raise ConfigError(f"mail_type {unknown[0]!r}: Slurm knows {', '.join(MAIL_TYPES)}")
+            near = near_names(unknown[0].upper(), MAIL_TYPES)
+            raise ConfigError(f"mail_type {unknown[0]!r}{near or '.'} Slurm knows {', '.join(MAIL_TYPES)}")
 
     def options(self, version: Version | None = None) -> list[tuple[str, str | None]]:
         """(option, value) in the order of the fields; value None: the option takes none. Raises ConfigError for an option of a newer Slurm."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
+import itertools
 import json
 import os
 import socket
@@ -35,7 +36,7 @@ from hpcflow.launch.experiment.decide import TaskState, exit_status
 from hpcflow.launch.experiment.driver import Driver, Listener
 from hpcflow.launch.experiment.lease import Lease
 from hpcflow.launch.experiment.log_tail import LogTail
-from hpcflow.launch.experiment.model import Condition, Spec, Task
+from hpcflow.launch.experiment.model import Condition, Spec, Task, condition_of
 from hpcflow.launch.experiment.records import Records
 from hpcflow.launch.experiment.refresh import refresh_states
 from hpcflow.launch.experiment.retries import budgets, pauses
@@ -160,7 +161,7 @@ class Experiment:
             executor=to_json(where),
             resources=resources,
             needs=tuple(dependency.name for dependency in dependencies),
-            condition=Condition(condition),
+            condition=condition_of(condition),
             retries=budgets(retries),
             backoff_s=pauses(backoff_s),
             required=required,
@@ -437,13 +438,16 @@ def _with(executor: Executor, overrides: dict[str, Any]) -> Executor:
 
 
 def _in_sequence(tasks: list[Task]) -> list[Task]:
-    """Each task after the one before it, whatever became of that."""
-    return [
-        task if not i or tasks[i - 1].name in task.needs or task.needs else dataclasses.replace(
-            task, needs=(tasks[i - 1].name,), condition=Condition.ALL_FINISHED
-        )
-        for i, task in enumerate(tasks)
-    ]  # fmt: skip
+    """Each task after the one before it, whatever became of that. Raises ConfigError where a task's own needs would let it run beside others."""
+    found = tasks[:1]
+    for before, task in itertools.pairwise(tasks):
+        if task.needs and before.name not in task.needs:
+            raise ConfigError(
+                f"sequential=True runs each task after the one added before it, and {task.name!r} says what it depends on: "
+                f"add {before.name!r} to its dependencies, or leave sequential out"
+            )
+        found.append(task if task.needs else dataclasses.replace(task, needs=(before.name,), condition=Condition.ALL_FINISHED))
+    return found
 
 
 def _with_dependents(spec: Spec, names: Sequence[str]) -> set[str]:

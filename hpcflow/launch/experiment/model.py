@@ -11,7 +11,7 @@ from enum import Enum
 from functools import cached_property
 from typing import Any
 
-from hpcflow.errors import ConfigError
+from hpcflow.errors import ConfigError, near_names
 from hpcflow.launch.executors.base import FailureClass
 
 DEFAULT_BACKOFF_S = 5.0
@@ -26,6 +26,16 @@ class Condition(Enum):
     ANY_SUCCEEDED = "any_succeeded"
     ALL_FINISHED = "all_finished"
     ANY_FAILED = "any_failed"
+
+
+def condition_of(given: str | Condition) -> Condition:
+    """By its name. Raises ConfigError with near names."""
+    known = [condition.value for condition in Condition]
+    if isinstance(given, Condition):
+        return given
+    if given not in known:
+        raise ConfigError(f"there is no condition {given!r}{near_names(str(given), known)}; there are {', '.join(known)}")
+    return Condition(given)
 
 
 @dataclass(frozen=True)

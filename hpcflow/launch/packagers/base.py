@@ -23,7 +23,8 @@ from hpcflow.launch.files import make_directory, write_json
 from hpcflow.launch.home import home
 
 SECRET_NAMES = (".env", ".env.*", "*.pem", "*.key", "id_*", ".netrc", ".pypirc", "*.kdbx", "credentials*")
-DEFAULT_LIMIT_BYTES = 200 << 20
+DEFAULT_LIMIT_MB = 200
+"""Of code that goes along with a job, unless a packager says `limit_mb`."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,14 @@ class Package:
 
 
 class Packager(ABC):
-    """Chooses the files."""
+    """Chooses the files. A dataclass of its own with a field `limit_mb` sets how much it may choose."""
 
     @abstractmethod
     def choose(self, root: Path) -> tuple[list[Chosen], list[str]]:
         """The files below `root`, and notes. Raises ConfigError for a state that is not to be packed."""
 
 
-def pack(packager: Packager, root: Path | None = None, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> Package:
+def pack(packager: Packager, root: Path | None = None) -> Package:
     """Copy the chosen files into `code/<digest>` of the launch home, unless they are there. Raises ConfigError above the limit, or for no files."""
     root = (root or Path.cwd()).absolute()
     chosen, notes = packager.choose(root)
@@ -65,11 +66,13 @@ def pack(packager: Packager, root: Path | None = None, limit_bytes: int = DEFAUL
     if not files:
         raise ConfigError(f"{type(packager).__name__} finds no file in {root}: check its patterns")
     size = sum(c.source.stat().st_size for c in files.values())
-    if size > limit_bytes:
+    limit_mb = int(getattr(packager, "limit_mb", DEFAULT_LIMIT_MB))
+    if size > limit_mb << 20:
         largest = sorted(files.values(), key=lambda c: -c.source.stat().st_size)[:3]
         named = ", ".join(f"{c.path} ({c.source.stat().st_size >> 20} MB)" for c in largest)
         raise ConfigError(
-            f"{size >> 20} MB of code are more than {limit_bytes >> 20} MB: exclude what is not code (largest: {named}), or raise the limit"
+            f"{size >> 20} MB of code are more than {limit_mb} MB: exclude what is not code (largest: {named}), "
+            f"or say {type(packager).__name__}(limit_mb=...)"
         )
     digests = {name: _digest(c.source) for name, c in sorted(files.items())}
     modes = {name: "x" if os.access(c.source, os.X_OK) else "-" for name, c in files.items()}

@@ -8,11 +8,13 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from hpcflow.errors import ConfigError
-from hpcflow.launch.packagers.base import Chosen, Packager, is_secret
+from hpcflow.launch.checked import at_least, checked
+from hpcflow.launch.packagers.base import DEFAULT_LIMIT_MB, Chosen, Packager, is_secret
 
 Decision = Literal["refuse", "include", "warn"]
 
 
+@checked
 @dataclass(frozen=True)
 class GitArchivePackager(Packager):
     """The tracked files of the repository that holds the folder, as they are in the working tree.
@@ -20,11 +22,18 @@ class GitArchivePackager(Packager):
     uncommitted: what to do when tracked files differ from the commit: "refuse", pack them as they are ("include"), or pack them and note it ("warn")
     untracked: what to do with files that git neither tracks nor ignores: "refuse", "include", or leave out and note it ("warn")
     subpath: only what is below this folder of the repository
+    limit_mb: more than that is refused
     """
 
     uncommitted: Decision = "warn"
     untracked: Decision = "warn"
     subpath: str = ""
+    limit_mb: int = DEFAULT_LIMIT_MB
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "limit_mb")
+        if self.subpath.startswith("/") or ".." in PurePosixPath(self.subpath).parts:
+            raise ConfigError(f"GitArchivePackager.subpath={self.subpath!r}: give a folder within the repository, such as 'src'")
 
     def choose(self, root: Path) -> tuple[list[Chosen], list[str]]:
         top = Path(_git(root, "rev-parse", "--show-toplevel").strip())

@@ -7,17 +7,30 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from hpcflow.errors import ConfigError
-from hpcflow.launch.packagers.base import Chosen, Packager
+from hpcflow.launch.checked import at_least, checked
+from hpcflow.launch.packagers.base import DEFAULT_LIMIT_MB, Chosen, Packager
 
 
+@checked
 @dataclass(frozen=True)
 class HybridPackager(Packager):
     """Folder of the package ("" for its top) -> packager, or (packager, folder to pack).
 
     HybridPackager({"": GitArchivePackager(), "shared": (PatternPackager(), "/project/shared")})
+
+    limit_mb: more than that, of all parts together, is refused
     """
 
     parts: Mapping[str, Packager | tuple[Packager, str]]
+    limit_mb: int = DEFAULT_LIMIT_MB
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "limit_mb")
+        if not self.parts:
+            raise ConfigError('HybridPackager.parts is empty: give folders of the package, such as {"": GitArchivePackager()}')
+        for folder in self.parts:
+            if folder.startswith("/") or ".." in PurePosixPath(folder).parts:
+                raise ConfigError(f"HybridPackager.parts: {folder!r} leads out of the package: give a folder within it, or '' for its top")
 
     def choose(self, root: Path) -> tuple[list[Chosen], list[str]]:
         chosen: dict[PurePosixPath, Chosen] = {}

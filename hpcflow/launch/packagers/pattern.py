@@ -9,21 +9,35 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from hpcflow.errors import ConfigError
-from hpcflow.launch.packagers.base import Chosen, Packager, matches
+from hpcflow.launch.checked import at_least, checked, one_line
+from hpcflow.launch.packagers.base import DEFAULT_LIMIT_MB, Chosen, Packager, matches
 
 NEVER = (".git", "__pycache__", ".venv", "node_modules", ".mypy_cache", ".pytest_cache", ".ruff_cache")
 
 
+@checked
 @dataclass(frozen=True)
 class PatternPackager(Packager):
     """Files that fit one of `include` and none of `exclude`; `*` stops at slashes, `**` does not.
 
     gitignore: leave out what git ignores, where the folder is a git repository
+    limit_mb: more than that is refused
     """
 
     include: tuple[str, ...] = ("**/*.py",)
     exclude: tuple[str, ...] = ()
     gitignore: bool = True
+    limit_mb: int = DEFAULT_LIMIT_MB
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "limit_mb")
+        if not self.include:
+            raise ConfigError("PatternPackager.include names nothing: give patterns, such as ['**/*.py']")
+        for name in ("include", "exclude"):
+            for pattern in getattr(self, name):
+                one_line(self, name, pattern)
+                if pattern.startswith("/") or ".." in PurePosixPath(pattern).parts:
+                    raise ConfigError(f"PatternPackager.{name}: {pattern!r} leads out of the folder that is packed; patterns are relative to it")
 
     def choose(self, root: Path) -> tuple[list[Chosen], list[str]]:
         found: list[Chosen] = []
