@@ -26,7 +26,7 @@ from hpcflow.launch.request import Command, JobRequest
 def no_slurm(tmp_path, monkeypatch):
     monkeypatch.setenv("HPCFLOW_LAUNCH_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(slurm, "known_version", lambda: (22, 5))
-    monkeypatch.setattr(slurm, "max_array_size", lambda: 1000)
+    monkeypatch.setattr(slurm.commands, "max_array_size", lambda: 1000)
     monkeypatch.chdir(tmp_path)
 
 
@@ -58,7 +58,7 @@ def test_what_needs_more_or_waits_for_something_else_is_another_job():
 def test_a_batch_is_no_larger_than_arrays_and_limits_allow(monkeypatch):
     many = [ready(f"t{i}", SlurmExecutor()) for i in range(5)]
     assert [len(g.members) for g in plan(many, "x", 2)] == [2, 2, 1]
-    monkeypatch.setattr(slurm, "max_array_size", lambda: 1)  # a site without arrays
+    monkeypatch.setattr(slurm.commands, "max_array_size", lambda: 1)  # a site without arrays
     assert {kind for kind, _ in shape(plan(many, "x", UNLIMITED))} == {"alone"}
 
 

@@ -66,6 +66,16 @@ class JobStatus:
     reason: str = ""
     start_estimate: str | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, for journals."""
+        return {**vars(self), "state": self.state.value, "failure": None if self.failure is None else self.failure.value}
+
+
+def status_from_json(value: Mapping[str, Any]) -> JobStatus:
+    """From a record that has what `to_json` gave, and possibly more."""
+    failure = None if value["failure"] is None else FailureClass(value["failure"])
+    return JobStatus(JobState(value["state"]), value["code"], failure, value["reason"], value.get("start_estimate"))
+
 
 @dataclass(frozen=True)
 class JobHandle:
@@ -127,7 +137,15 @@ def batch_of(key: str) -> tuple[str, int] | None:
 
 
 class QueryFailedError(LaunchError):
-    """The system gave no answer about its jobs: ask again later."""
+    """The system gave no answer about its jobs, or about some: ask again later. told: key -> status of those that it did tell about."""
+
+    def __init__(self, message: str, told: Mapping[str, JobStatus] | None = None) -> None:
+        super().__init__(message)
+        self.told = dict(told or {})
+
+
+class SubmitUnclearError(LaunchError):
+    """Nobody knows whether the job was taken: look for its key before it is submitted again."""
 
 
 class SubmitLimitError(LaunchError):
@@ -145,7 +163,7 @@ class Executor(ABC):
 
     @abstractmethod
     def submit(self, rendered: Rendered) -> JobHandle:
-        """Write the files and start the job. Raises SubmitLimitError, or LaunchError with what the system said."""
+        """Write the files and start the job. Raises SubmitLimitError, SubmitUnclearError, or LaunchError with what it said."""
 
     @abstractmethod
     def find(self, wanted: Mapping[str, str]) -> dict[str, JobHandle]:
@@ -153,7 +171,7 @@ class Executor(ABC):
 
     @abstractmethod
     def states(self, handles: Sequence[JobHandle]) -> dict[str, JobStatus]:
-        """Key -> status, by one query. Raises QueryFailedError."""
+        """Key -> status, by one query. Raises QueryFailedError with those that could be told."""
 
     @abstractmethod
     def cancel(self, handles: Sequence[JobHandle], force: bool = False) -> None:

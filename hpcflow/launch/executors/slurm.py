@@ -8,18 +8,18 @@ named; one squeue tells of all jobs of the user; a failed query raises and concl
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-import subprocess
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
 from hpcflow.errors import ConfigError, LaunchError
 from hpcflow.launch.checked import at_least, checked
 from hpcflow.launch.executors import slurm_array
+from hpcflow.launch.executors import slurm_commands as commands
 from hpcflow.launch.executors import slurm_query as query
 from hpcflow.launch.executors.base import (
     Batch,
@@ -30,7 +30,6 @@ from hpcflow.launch.executors.base import (
     JobStatus,
     QueryFailedError,
     Rendered,
-    SubmitLimitError,
     ranks_of,
     read_exit,
     taken_from_its_node,
@@ -38,6 +37,7 @@ from hpcflow.launch.executors.base import (
 )
 from hpcflow.launch.executors.common import check_common
 from hpcflow.launch.executors.shell import render_script
+from hpcflow.launch.executors.slurm_commands import known_version
 from hpcflow.launch.executors.slurm_directives import directive, refuse_control
 from hpcflow.launch.executors.slurm_fields import SlurmFields, dependency_text, options_of
 from hpcflow.launch.executors.told_by_slurm import reason_in_logs
@@ -47,13 +47,8 @@ from hpcflow.launch.settings import recent_settings
 
 EXPORTED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "MODULEPATH", "LD_LIBRARY_PATH")
 """Variables whose values travel with a job unless `exports` says otherwise."""
-_NOT_INHERITED = ("SLURM_", "SBATCH_", "SRUN_", "PMI_", "PMIX_", "OMPI_")
-_LIMITS = ("MaxSubmitJob", "GrpSubmitJobs", "violates accounting/QOS policy", "Job violates")
-_OVER = ("Invalid job id", "already completing", "already completed", "not an active job")
-"""What scancel says of jobs that have ended."""
 _BINDING = ("cpu_bind", "gpu_bind", "distribution")
 _BINDING_WORDS = re.compile(r"[A-Za-z0-9_:,.*+-]+\Z")
-_COMMAND_TIMEOUT_S = 60.0
 _OURS = re.compile(r"(--(?:job-name|output|error|open-mode|export|export-file|array|requeue|no-requeue|wrap)(?![\w-])|-[Joea])")
 """Options that say how a job is found, where its logs are and what it inherits."""
 
@@ -139,7 +134,7 @@ class SlurmExecutor(SlurmFields, Executor):
         return None if self.components else (self.templates, *self._common(request))
 
     def batch_size(self) -> int:
-        return max_array_size()
+        return commands.max_array_size()
 
     def render_batch(self, batch: Batch) -> str:
         first = next(iter(batch.elements.values())).request
@@ -203,20 +198,20 @@ class SlurmExecutor(SlurmFields, Executor):
     def submit(self, rendered: Rendered) -> JobHandle:
         write_files(rendered)
         request = rendered.request
-        return JobHandle(request.key, request.directory, _sbatch(rendered.argv, f"task {request.task!r}"))
+        return JobHandle(request.key, request.directory, commands.sbatch(rendered.argv, f"task {request.task!r}"))
 
     def submit_batch(self, batch: Batch) -> dict[str, JobHandle]:
         for rendered in batch.elements.values():
             write_files(rendered)
         script = slurm_array.write(batch, self.render_batch(batch))
-        id = _sbatch(("sbatch", "--parsable", str(script)), f"{len(batch.elements)} tasks as an array")
+        id = commands.sbatch(("sbatch", "--parsable", str(script)), f"{len(batch.elements)} tasks as an array")
         requests = {index: rendered.request for index, rendered in batch.elements.items()}
         return {request.key: JobHandle(request.key, request.directory, f"{id}_{index}") for index, request in requests.items()}
 
     def check(self, rendered: Rendered) -> str:
         """What `sbatch --test-only` says about the request. Raises LaunchError when Slurm would refuse it."""
         write_files(rendered)
-        answer = _call((rendered.argv[0], "--test-only", *rendered.argv[2:]))
+        answer = commands.call((rendered.argv[0], "--test-only", *rendered.argv[2:]))
         if answer.returncode != 0:
             raise LaunchError(f"sbatch would refuse task {rendered.request.task!r}: {answer.stderr.strip()}")
         return answer.stderr.strip()
@@ -224,7 +219,7 @@ class SlurmExecutor(SlurmFields, Executor):
     def find(self, wanted: Mapping[str, str]) -> dict[str, JobHandle]:
         found = {
             line.key: JobHandle(line.key, wanted[line.key], line.written_id if "_" in line.written_id else line.id)
-            for line in self._lines()
+            for line in commands.queue()
             if line.key in wanted
         }
         for key, directory in wanted.items():
@@ -236,113 +231,75 @@ class SlurmExecutor(SlurmFields, Executor):
         return found
 
     def states(self, handles: Sequence[JobHandle]) -> dict[str, JobStatus]:
-        open_ones: dict[str, JobHandle] = {}
         found: dict[str, JobStatus] = {}
+        open_ones: dict[str, JobHandle] = {}
+        problems: list[str] = []
         for handle in handles:
-            ended = read_exit(handle.directory)
-            if ended is not None and not query.killed(ended):
-                found[handle.key] = ended
-            else:
-                open_ones[handle.id] = handle
-        if not open_ones:
-            return found
-        told = self._lines()
-        lines = {line.id: line for line in told} | {line.written_id: line for line in told}
-        for id, handle in open_ones.items():
-            line = lines.get(id)
-            found[handle.key] = self._closer(handle, query.status_of(line) if line is not None else self._forgotten(handle))
+            with _kept(problems):
+                ended = read_exit(handle.directory)
+                if ended is not None and not query.killed(ended):
+                    found[handle.key] = ended
+                else:
+                    open_ones[handle.id] = handle
+        for id, status in _told(list(open_ones), problems).items() if open_ones else ():
+            with _kept(problems):
+                found[open_ones[id].key] = _closer(open_ones[id], status)
+        if problems:
+            raise QueryFailedError("; ".join(problems), found)
         return found
 
-    def _closer(self, handle: JobHandle, told: JobStatus) -> JobStatus:
-        """What Slurm says of an attempt, beside what the attempt itself has left."""
-        ended = read_exit(handle.directory)  # it may have been written since
-        if ended is None and query.run_again(handle):
-            return taken_from_its_node(handle.directory)
-        if ended is not None:
-            return query.settled(ended, told) if query.killed(ended) else ended
-        if not told.state.final:
-            return told
-        told = _with_code(told, self._ask_scontrol(handle.id))
-        explained = reason_in_logs(handle.directory) if told.state is not JobState.SUCCEEDED else None
-        if explained is not None:
-            return JobStatus(JobState.FAILED, told.code, FailureClass(explained[0]), explained[1])
-        if told.state is JobState.SUCCEEDED:
-            return JobStatus(JobState.FAILED, told.code, told.failure, "Slurm says completed, and the job has left no exit file")
-        return told
-
     def cancel(self, handles: Sequence[JobHandle], force: bool = False) -> None:
-        ids = [handle.id for handle in handles]
-        for some in slurm_array.short_ids(ids):
-            answer = _call(("scancel", *(("--signal=KILL", "--full") if force else ()), *some))
-            if answer.returncode != 0 and not any(known in answer.stderr for known in _OVER):
-                raise LaunchError(f"scancel: {answer.stderr.strip()}")
+        for some in slurm_array.short_ids([handle.id for handle in handles]):
+            commands.scancel((*(("--signal=KILL", "--full") if force else ()), *some))
 
     def tell(self, handle: JobHandle) -> None:
-        answer = _call(("scancel", "--batch", "--signal=USR2", handle.id))
-        if answer.returncode != 0 and not any(known in answer.stderr for known in _OVER):
-            raise LaunchError(f"scancel: {answer.stderr.strip()}")
-
-    def _lines(self) -> list[query.JobLine]:
-        answer = _call(("squeue", "--noheader", "--array", "--me", "--states=all", f"--format={query.FORMAT}"))
-        if answer.returncode != 0:
-            raise QueryFailedError(f"squeue gave no answer: {answer.stderr.strip()}")
-        return query.parse_squeue(answer.stdout)
-
-    def _ask_scontrol(self, id: str) -> JobStatus | None:
-        answer = _call(("scontrol", "show", "job", id, "--oneliner"))
-        return query.status_of_scontrol(query.parse_scontrol(answer.stdout)) if answer.returncode == 0 else None
-
-    def _forgotten(self, handle: JobHandle) -> JobStatus:
-        """A job that squeue does not list any more: scontrol, else accounting, else nobody knows."""
-        known = self._ask_scontrol(handle.id)
-        if known is not None:
-            return known
-        answer = _call(("sacct", "--noheader", "--parsable2", "--format=State,ExitCode", "--allocations", f"--jobs={handle.id}"))
-        if answer.returncode == 0 and answer.stdout.strip():
-            state, _, code = answer.stdout.strip().splitlines()[0].partition("|")
-            return query.status_of_scontrol({"JobState": state.split()[0], "ExitCode": code})
-        return JobStatus(JobState.UNKNOWN, reason="Slurm does not know the job any more, and it has left no exit file")
+        commands.scancel(("--batch", "--signal=USR2", handle.id))
 
 
-def _sbatch(argv: Sequence[str], what: str) -> str:
-    """The id of the submitted job."""
-    answer = _call(argv)
-    if answer.returncode != 0:
-        said = answer.stderr.strip()
-        if any(limit in said for limit in _LIMITS):
-            raise SubmitLimitError(f"Slurm takes no more jobs of you for now: {said}")
-        raise LaunchError(f"sbatch refused {what}: {said}\nThe script is {argv[-1]}")
-    return answer.stdout.strip().partition(";")[0]
-
-
-@cache
-def max_array_size() -> int:
-    """How many elements an array may have here; 1 where a site has none."""
+@contextlib.contextmanager
+def _kept(problems: list[str]) -> Iterator[None]:
+    """What cannot be told of one job is kept for the end, and nothing is concluded about that job."""
     try:
-        answer = _call(("scontrol", "show", "config")).stdout
-    except LaunchError:
-        return slurm_array.USUAL_SIZE
-    match = re.search(r"^MaxArraySize\s*=\s*(\d+)", answer, re.MULTILINE)
-    return max(1, int(match[1]) - 1) if match else slurm_array.USUAL_SIZE  # indices are below MaxArraySize
+        yield
+    except QueryFailedError as error:
+        problems.append(str(error))
 
 
-@cache
-def known_version() -> tuple[int, int] | None:
-    """Of the Slurm client here; None without one (then nothing is refused for its age)."""
+def _told(ids: list[str], problems: list[str]) -> dict[str, JobStatus]:
+    """What Slurm says of these jobs, by id; those that it gave no answer about are left out."""
     try:
-        return query.parse_version(_call(("sbatch", "--version")).stdout)
-    except LaunchError:
-        return None
-
-
-def _call(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED) or name == "SLURM_CONF"}
+        listed = commands.queue()
+    except QueryFailedError as error:
+        problems.append(str(error))
+        return {}
+    lines = {line.id: line for line in listed} | {line.written_id: line for line in listed}
+    told = {id: query.status_of(lines[id]) for id in ids if id in lines}
+    codes: dict[str, JobStatus | None] = {}
+    with contextlib.suppress(QueryFailedError):  # that they have ended is known; with which code is then not
+        codes = commands.details([id for id, status in told.items() if status.state.final])
     try:
-        return subprocess.run(argv, capture_output=True, text=True, env=environment, timeout=_COMMAND_TIMEOUT_S, check=False, errors="replace")
-    except FileNotFoundError as error:
-        raise LaunchError(f"{argv[0]} is not on PATH: is this a submit host of a Slurm cluster?") from error
-    except subprocess.TimeoutExpired as error:
-        raise QueryFailedError(f"{argv[0]} gave no answer within {_COMMAND_TIMEOUT_S:.0f} s") from error
+        last = commands.forgotten([id for id in ids if id not in lines])
+    except QueryFailedError as error:
+        problems.append(str(error))
+        last = error.told
+    return {id: _with_code(status, codes.get(id)) for id, status in told.items()} | last
+
+
+def _closer(handle: JobHandle, told: JobStatus) -> JobStatus:
+    """What Slurm says of an attempt, beside what the attempt itself has left."""
+    ended = read_exit(handle.directory)  # it may have been written since
+    if ended is None and query.run_again(handle):
+        return taken_from_its_node(handle.directory)
+    if ended is not None:
+        return query.settled(ended, told) if query.killed(ended) else ended
+    if not told.state.final:
+        return told
+    explained = reason_in_logs(handle.directory) if told.state is not JobState.SUCCEEDED else None
+    if explained is not None:
+        return JobStatus(JobState.FAILED, told.code, FailureClass(explained[0]), explained[1])
+    if told.state is JobState.SUCCEEDED:
+        return JobStatus(JobState.FAILED, told.code, told.failure, "Slurm says completed, and the job has left no exit file")
+    return told
 
 
 def _with_code(status: JobStatus, detail: JobStatus | None) -> JobStatus:

@@ -87,6 +87,33 @@ def parse_scontrol(text: str) -> dict[str, str]:
     return dict(re.findall(r"(\w[\w:/]*)=(\S*)", text))
 
 
+def parse_scontrol_list(text: str) -> dict[str, JobStatus]:
+    """Id -> status of the jobs of `scontrol show job --oneliner`; an array's element by both of its ids.
+
+    >>> sorted(parse_scontrol_list("JobId=14 ArrayJobId=12 ArrayTaskId=3 JobName=x JobState=FAILED ExitCode=4:0"))
+    ['12_3', '14']
+    """
+    found: dict[str, JobStatus] = {}
+    for facts in map(parse_scontrol, text.splitlines()):
+        if "JobId" in facts:
+            found[facts["JobId"]] = status = status_of_scontrol(facts)
+            if "ArrayTaskId" in facts:
+                found[f"{facts['ArrayJobId']}_{facts['ArrayTaskId']}"] = status
+    return found
+
+
+def parse_sacct(text: str) -> dict[str, JobStatus]:
+    """Id -> status of the lines of `sacct --parsable2 --format=JobID,State,ExitCode`.
+
+    >>> parse_sacct("12_3|CANCELLED by 0|0:15\\n")["12_3"].state.value
+    'cancelled'
+    """
+    lines = [line.split("|") for line in text.splitlines()]
+    return {
+        id: status_of_scontrol({"JobState": state.split()[0], "ExitCode": code}) for id, state, code in (x for x in lines if len(x) == 3) if state
+    }
+
+
 def status_of_scontrol(facts: dict[str, str]) -> JobStatus:
     """What scontrol says of a job that has ended, exit code included."""
     state, failure = STATES.get(facts.get("JobState", ""), (JobState.UNKNOWN, None))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcflow.errors import LaunchError
-from hpcflow.launch.executors.base import FailureClass, JobHandle, JobState, JobStatus, read_exit, taken_from_its_node
+from hpcflow.launch.executors.base import FailureClass, JobHandle, JobState, JobStatus, read_exit, status_from_json, taken_from_its_node
 from hpcflow.launch.experiment.decide import Attempt, TaskState, state_of
 from hpcflow.launch.experiment.model import Spec, Task, spec_from_json
 from hpcflow.launch.files import append_line, create_json, make_directory, read_json, read_lines, write_bytes, write_json
@@ -125,17 +125,7 @@ class Records:
 
     def observe(self, task: str, number: int, status: JobStatus) -> None:
         """Keep what a scheduler said of an attempt."""
-        failure = None if status.failure is None else status.failure.value
-        self.note(
-            "observed",
-            task=task,
-            attempt=number,
-            state=status.state.value,
-            code=status.code,
-            failure=failure,
-            reason=status.reason,
-            start_estimate=status.start_estimate,
-        )
+        self.note("observed", task=task, attempt=number, **status.to_json())
 
     # -- everything ------------------------------------------------------------------------------------------------------------------------------
 
@@ -147,9 +137,7 @@ class Records:
         cancelled: set[str] = set()
         for record in self.events():
             if record["event"] == "observed":
-                failure = None if record["failure"] is None else FailureClass(record["failure"])
-                status = JobStatus(JobState(record["state"]), record["code"], failure, record["reason"], record.get("start_estimate"))
-                observed[record["task"], record["attempt"]] = status, record["time"]
+                observed[record["task"], record["attempt"]] = status_from_json(record), record["time"]
             elif record["event"] == "skipped":
                 skipped[record["task"]] = record["reason"]
             elif record["event"] == "cancel":
