@@ -123,11 +123,12 @@ def next_steps(
         if holds:
             steps.append(Submit(task.name, 1))
         elif holds is False:
-            steps.append(Skip(task.name, _why(task, states)))
+            steps.append(Skip(task.name, why_not(task, states)))
     return steps
 
 
-def _why(task: Task, states: Mapping[str, TaskState]) -> str:
+def why_not(task: Task, states: Mapping[str, TaskState]) -> str:
+    """The reason of a skipped task."""
     ends = ", ".join(f"{name} {states[name].value}" for name in task.needs)
     return f"{task.condition.value} cannot come true: {ends}"
 

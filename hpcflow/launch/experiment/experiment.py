@@ -27,7 +27,7 @@ from typing import Any, Self
 
 from hpcflow.errors import ConfigError, LaunchError, near_names
 from hpcflow.launch.config.buildable import Buildable
-from hpcflow.launch.executors.base import Executor, JobHandle, SubmitLimitError
+from hpcflow.launch.executors.base import Executor, JobHandle, QueryFailedError, SubmitLimitError, SubmitUnclearError
 from hpcflow.launch.executors.local import LocalExecutor
 from hpcflow.launch.executors.registry import from_json, to_json
 from hpcflow.launch.experiment import commands, slurm_alone
@@ -200,7 +200,8 @@ class Experiment:
             listener: called with (task, state, detail) at every change.
 
         Raises:
-            LaunchError: inside a task, where an experiment would start itself again and again.
+            LaunchError: with `detach`, when Slurm refused a task of a graph without a driver (that task has failed; what was submitted goes on);
+                inside a task, where an experiment would start itself again and again.
         """
         if "HPCFLOW_JOB_KEY" in os.environ:
             raise LaunchError("Experiment.run inside a task: a task does not submit; call it under `if __name__ == '__main__':`")
@@ -217,10 +218,12 @@ class Experiment:
             if slurm_alone.possible(self._records.spec()):
                 lease = Lease.take(self.directory)
                 try:
-                    slurm_alone.submit_all(self._records, self._records.spec())
+                    refused = slurm_alone.submit_all(self._records, self._records.spec())
+                    if refused:
+                        raise LaunchError(self._refused_text(refused))
                     return self
-                except SubmitLimitError as error:  # somebody has to stay and wait
-                    self._records.note("submit limit", message=str(error))
+                except (SubmitLimitError, SubmitUnclearError, QueryFailedError) as error:  # somebody has to stay and wait
+                    self._records.note("submission waits", message=str(error))
                 finally:
                     lease.give_back()
             self._start_supervisor()
@@ -234,6 +237,13 @@ class Experiment:
             if tail is not None:
                 tail.close()
         return self
+
+    def _refused_text(self, refused: dict[str, str]) -> str:
+        states = self.status()
+        going_on = sum(not state.final for state in states.values())
+        skipped = sum(state is TaskState.SKIPPED for state in states.values())
+        rest = f"; {going_on} others were submitted and go on, {skipped} are skipped" if len(states) > len(refused) else ""
+        return f"{len(refused)} of {len(states)} tasks failed{rest} (`hpcflow launch status {self.id}`). {next(iter(refused.values()))}"
 
     def _start_supervisor(self) -> None:
         log = os.open(self.directory / "driver.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Mapping
 
-from hpcflow.launch.executors.base import FailureClass
+from hpcflow.errors import LaunchError
+from hpcflow.launch.executors.base import FailureClass, JobState, JobStatus, QueryFailedError, SubmitLimitError, SubmitUnclearError
 from hpcflow.launch.executors.registry import from_json
 from hpcflow.launch.executors.slurm import SlurmExecutor
 from hpcflow.launch.executors.slurm_array import dependency_ids
 from hpcflow.launch.experiment import fan_out
+from hpcflow.launch.experiment.decide import TaskState, verdict, why_not
 from hpcflow.launch.experiment.model import Condition, Spec, Task, order
 from hpcflow.launch.experiment.records import Records
 from hpcflow.launch.home import home
@@ -37,56 +38,76 @@ def possible(spec: Spec) -> bool:
     return all(task.executor["type"] == "slurm" and not set(task.retries) - {IN_THE_JOB} for task in spec.tasks)
 
 
-def submit_all(records: Records, spec: Spec) -> None:
-    """Submit every task that has not been, in order, fan-outs as arrays. Interrupted, it can be called again, or a driver takes over."""
-    ids: dict[str, str] = {}
-    sizes: dict[str, int] = {}
+def submit_all(records: Records, spec: Spec) -> dict[str, str]:
+    """Submit every task of a new experiment, in order, fan-outs as arrays; returns task -> why Slurm refused it.
+
+    A refused task has failed: what depends on it is decided at once (skipped, or submitted without that dependency); what was submitted goes on.
+
+    Raises:
+        SubmitLimitError, SubmitUnclearError, QueryFailedError: somebody has to stay, and take over what has not been submitted.
+    """
+    submitted = _Submitted({}, {})
+    states: dict[str, TaskState] = {}
+    refused: dict[str, str] = {}
     waiting = order(spec.tasks)
     while waiting:
-        now = [task for task in waiting if all(name in ids for name in task.needs)]
-        names = {task.name for task in now}
-        waiting = [task for task in waiting if task.name not in names]
+        now = [task for task in waiting if all(name in states for name in task.needs)]
+        waiting = [task for task in waiting if any(name not in states for name in task.needs)]
         ready: list[fan_out.Ready] = []
-        missing: dict[str, str] = {}
         for task in now:
-            handle, key = records.handle(task, 1), records.intent_key(task, 1)
-            if handle is not None:
-                ids[task.name] = handle.id
-                continue
-            directory = records.attempt_directory(task, 1)
-            if key is not None:
-                missing[key] = str(directory)
-            executor = _depending(task, ids, sizes)
-            code = task.payload.get("code")
-            request = job_request(task, executor, 1, key or "not-yet", directory, None if code is None else home() / "code" / code / "files")
-            ready.append(fan_out.Ready(task, 1, request, executor, key is not None))
-        found = ready[0].executor.find(missing) if missing else {}
-        for group in fan_out.plan([each for each in ready if each.request.key not in found], spec.id, sys.maxsize):
+            holds = verdict(task.condition, [states[name] for name in task.needs]) if task.needs else True
+            if holds is False:
+                records.note("skipped", task=task.name, reason=why_not(task, states))
+                states[task.name] = TaskState.SKIPPED
+            else:
+                ready.append(_ready(records, task, submitted if holds is None else None))
+        for group in fan_out.plan(ready, spec.id, sys.maxsize):
+            error = _submit(records, group, submitted)
             for each in group.members.values():
-                if not each.announced:
-                    records.write_intent(each.task, 1, each.request.key)
-            handles = group.submit(records.directory)
-            for each in group.members.values():
-                records.write_submitted(handles[each.request.key])
-                ids[each.task.name] = handles[each.request.key].id
-            if group.key is not None:
-                sizes[next(iter(handles.values())).id.partition("_")[0]] = len(handles)
-        for each in ready:
-            if each.request.key in found:
-                records.write_submitted(found[each.request.key])
-                ids[each.task.name] = found[each.request.key].id
+                states[each.task.name] = TaskState.PENDING if error is None else TaskState.FAILED
+                if error is not None:
+                    refused[each.task.name] = error
+    return refused
 
 
-def _depending(task: Task, ids: Mapping[str, str], sizes: dict[str, int]) -> SlurmExecutor:
-    """The task's executor with Slurm's dependency on the jobs of the tasks it needs."""
+@dataclasses.dataclass(frozen=True)
+class _Submitted:
+    """Task -> its job's id; array's id -> how many elements it has."""
+
+    ids: dict[str, str]
+    sizes: dict[str, int]
+
+
+def _submit(records: Records, group: fan_out.Group, submitted: _Submitted) -> str | None:
+    """Why it was refused; None when it was not."""
+    for each in group.members.values():
+        records.write_intent(each.task, 1, each.request.key)
+    try:
+        handles = group.submit(records.directory)
+    except (SubmitLimitError, SubmitUnclearError, QueryFailedError):
+        raise
+    except LaunchError as error:
+        for each in group.members.values():
+            records.observe(each.task.name, 1, JobStatus(JobState.FAILED, None, None, str(error)))
+        return str(error)
+    for each in group.members.values():
+        records.write_submitted(handles[each.request.key])
+        submitted.ids[each.task.name] = handles[each.request.key].id
+    if group.key is not None:
+        submitted.sizes[next(iter(handles.values())).id.partition("_")[0]] = len(handles)
+    return None
+
+
+def _ready(records: Records, task: Task, after: _Submitted | None) -> fan_out.Ready:
+    """The task's first attempt, with Slurm's dependency on the jobs of the tasks it needs; None: it waits for nobody."""
     executor = from_json(task.executor)
     assert isinstance(executor, SlurmExecutor)
-    if not task.needs:
-        return executor
-    kind, any_of = _KINDS[task.condition]
-    needed = [ids[name] for name in task.needs]
-    return dataclasses.replace(
-        executor,
-        dependency={**executor.dependency, kind: tuple(needed) if any_of else dependency_ids(needed, sizes)},
-        dependency_any=any_of,
-    )
+    if after is not None:
+        kind, any_of = _KINDS[task.condition]
+        needed = [after.ids[name] for name in task.needs if name in after.ids]
+        ids = tuple(needed) if any_of else dependency_ids(needed, after.sizes)
+        executor = dataclasses.replace(executor, dependency={**executor.dependency, kind: ids}, dependency_any=any_of)
+    code = task.payload.get("code")
+    directory = records.attempt_directory(task, 1)
+    request = job_request(task, executor, 1, "not-yet", directory, None if code is None else home() / "code" / code / "files")
+    return fan_out.Ready(task, 1, request, executor, False)
