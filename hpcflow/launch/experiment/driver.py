@@ -11,17 +11,18 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpcflow.errors import HpcflowError, LaunchError
-from hpcflow.launch.executors.base import Executor, JobHandle, JobState, JobStatus, QueryFailedError, SubmitLimitError, read_exit
+from hpcflow.launch.executors.base import Executor, JobHandle, JobState, JobStatus, QueryFailedError, SubmitLimitError, SubmitUnclearError, read_exit
 from hpcflow.launch.executors.registry import from_json
 from hpcflow.launch.experiment import fan_out
 from hpcflow.launch.experiment.decide import Attempt, Skip, Submit, TaskState, exit_status, next_steps, state_of
 from hpcflow.launch.experiment.lease import Lease
 from hpcflow.launch.experiment.model import Task
+from hpcflow.launch.experiment.question import Answer, latest
 from hpcflow.launch.experiment.records import Records
 from hpcflow.launch.home import home
 from hpcflow.launch.payloads import job_request
@@ -29,11 +30,13 @@ from hpcflow.launch.request import JobRequest
 from hpcflow.launch.settings import settings
 
 POLL_S = {"local": 0.02}
-"""Seconds between two looks at the jobs of an executor; for others the setting `poll_s`, at least 10, for the scheduler's sake."""
+"""Seconds between two looks at the jobs of an executor that is asked by each driver for itself. Schedulers: the one question of `question.py`."""
+LOOK_S = 1.0
+"""Seconds between two looks for a scheduler's answer."""
 EXIT_LOOK_S = 0.01
 """A file system is asked for one exit file each so many seconds at most, and for all of them once a second at most."""
-LIMIT_WAIT_S = 30.0
-"""After a submit limit, before the next try."""
+AGAIN_S = 30.0
+"""After a submit limit, or a call that reached nobody, before the next try."""
 UNLIMITED = sys.maxsize
 """Elements of a batch, unless a submit limit has been met."""
 
@@ -65,15 +68,21 @@ class Driver:
         self.skipped = dict(view.skipped)
         self.cancelled = set(view.cancelled)
         self.running: dict[str, Running] = {}
-        self._asked: dict[str, float] = {}
+        self._look_at: dict[str, float] = {}
+        self._heard_answers: dict[str, float] = {}
+        self._noted: dict[str, str | None] = {}
+        """Kind of executor -> why it gave no answer when it was last asked."""
         self._no_submit_before = 0.0
         self._batch_limit = UNLIMITED
         self._read_exits_at = 0.0
         self._heard: dict[str, int] = {}
         """Journals of other processes -> their sizes when they were read."""
         self._poll_s = settings().poll_s
+        self._doubts: dict[str, int] = {}
+        """Task -> its attempt that was announced, and of which nobody knows whether it was submitted."""
+        self._to_cancel = set(self.cancelled)
+        self._cancel_at = 0.0
         self._adopt()
-        self._cancel_running(self.cancelled)
 
     def states(self) -> dict[str, TaskState]:
         """Task -> state, as this driver knows them."""
@@ -87,10 +96,11 @@ class Driver:
         while True:
             self.lease.keep()
             self._hear_cancels()
+            self._cancel_running()
             changed = self._look()
             changed |= self._act()
             states = self.states()
-            if all(state.final or state is TaskState.UNKNOWN for state in states.values()):
+            if not self._doubts and all(state.final or state is TaskState.UNKNOWN for state in states.values()):
                 status = exit_status(self.spec, states)
                 self.records.note("finished", status=status)
                 return status
@@ -100,52 +110,85 @@ class Driver:
     # -- what was begun by an earlier driver ---------------------------------------------------------------------------------------------------------
 
     def _adopt(self) -> None:
-        """Find the jobs of open attempts, each executor asked once; what was announced and never submitted is submitted like any other."""
-        open_ones = {
-            task.name: (task, attempts[-1].number)
-            for task in self.spec.tasks
-            if (attempts := self.attempts[task.name]) and not attempts[-1].status.state.final
-        }
-        handles = {name: self.records.handle(task, number) for name, (task, number) in open_ones.items()}
-        missing: dict[str, dict[str, str]] = {}
-        for name, (task, number) in open_ones.items():
-            if handles[name] is None:
-                key = self.records.intent_key(task, number) or ""
-                missing.setdefault(self._executors[name].name, {})[key] = str(self.records.attempt_directory(task, number))
-        found: dict[str, JobHandle] = {}
-        for kind, wanted in missing.items():
-            found |= next(e for e in self._executors.values() if e.name == kind).find(wanted)
-        for name, (task, number) in open_ones.items():
-            key = self.records.intent_key(task, number) or ""
-            handle = handles[name] or found.get(key)
-            if handle is None:
-                self.attempts[name].pop()
+        """Take over the jobs of open attempts; one that was announced, and of which no job is known, is in doubt."""
+        for task in self.spec.tasks:
+            attempts = self.attempts[task.name]
+            if not attempts or attempts[-1].status.state.final:
                 continue
-            if handles[name] is None:
-                self.records.write_submitted(handle)
-            self.running[name] = Running(number, handle, self._request(task, number, key, self.records.attempt_directory(task, number)))
+            number = attempts[-1].number
+            handle = self.records.handle(task, number)
+            if handle is None:
+                attempts.pop()
+                self._doubts[task.name] = number
+            else:
+                self._take(task, number, handle)
+
+    def _take(self, task: Task, number: int, handle: JobHandle) -> None:
+        directory = self.records.attempt_directory(task, number)
+        self.running[task.name] = Running(number, handle, self._request(task, number, handle.key, directory))
+
+    def _settle_doubts(self) -> bool:
+        """Look for the jobs of attempts in doubt, each executor asked once; those without one are submitted like any other. False: no answer."""
+        wanted: dict[str, dict[str, str]] = {}
+        names: dict[str, str] = {}
+        for name, number in self._doubts.items():
+            key = self.records.intent_key(self.spec.task(name), number) or ""
+            names[key] = name
+            wanted.setdefault(self._executors[name].name, {})[key] = str(self.records.attempt_directory(self.spec.task(name), number))
+        for keys in wanted.values():
+            try:
+                found = self._executors[names[next(iter(keys))]].find(keys)
+            except QueryFailedError as error:
+                self._wait_with_submitting("query failed", [names[key] for key in keys], error)
+                return False
+            for key in keys:
+                name, handle = names[key], found.get(key)
+                number = self._doubts.pop(name)
+                if handle is not None:
+                    self.records.write_submitted(handle)
+                    self.attempts[name].append(Attempt(number, JobStatus(JobState.PENDING), time.time()))
+                    self._take(self.spec.task(name), number, handle)
+                    self._to_cancel |= {name} & self.cancelled
+        return True
+
+    def _wait_with_submitting(self, event: str, names: list[str], error: LaunchError) -> None:
+        self.records.note(event, tasks=names, message=str(error))
+        self._no_submit_before = time.monotonic() + AGAIN_S
 
     # -- looking -------------------------------------------------------------------------------------------------------------------------------------
 
     def _look(self) -> bool:
-        """Ask the executors, each as often as its manners allow; True when something has changed."""
+        """Hear how jobs are, each executor asked as often as its manners allow; True when something has changed."""
         changed = self._read_exits()
         by_kind: dict[str, list[str]] = {}
         for name in self.running:
             by_kind.setdefault(self._executors[name].name, []).append(name)
         now = time.monotonic()
         for kind, names in by_kind.items():
-            if now - self._asked.get(kind, -1e9) < POLL_S.get(kind, self._poll_s):
-                continue
-            self._asked[kind] = now
-            try:
-                found = self._executors[names[0]].states([self.running[name].handle for name in names])
-            except QueryFailedError as error:
-                self.records.note("query failed", executor=kind, message=str(error))
-                continue
-            for name in names:
-                changed |= self._learn(name, found[self.running[name].handle.key])
+            if now >= self._look_at.get(kind, 0.0):
+                self._look_at[kind] = now + POLL_S.get(kind, LOOK_S)
+                told = self._told(kind, self._executors[names[0]], [self.running[name].handle for name in names])
+                for name in names:
+                    status = told.get(self.running[name].handle.key)
+                    changed |= status is not None and self._learn(name, status)
         return changed
+
+    def _told(self, kind: str, executor: Executor, handles: list[JobHandle]) -> Mapping[str, JobStatus]:
+        """What there is to hear about these jobs; a question without an answer is noted once."""
+        if kind in POLL_S:
+            try:
+                return executor.states(handles)
+            except QueryFailedError as failure:
+                answer = Answer(time.time(), failure.told, str(failure))
+        else:
+            answer = latest(kind, self._poll_s, executor, handles)
+            if answer.asked_s == self._heard_answers.get(kind):
+                return {}
+            self._heard_answers[kind] = answer.asked_s
+        if answer.error is not None and self._noted.get(kind) != answer.error:
+            self.records.note("query failed", executor=kind, message=answer.error)
+        self._noted[kind] = answer.error
+        return answer.jobs
 
     def _read_exits(self) -> bool:
         """Ends that the jobs have written down themselves are seen without asking a scheduler."""
@@ -197,22 +240,32 @@ class Driver:
             return
         self._heard = sizes
         told = {name for record in self.records.events() if record["event"] == "cancel" for name in record["tasks"]}
-        self._cancel_running(told - self.cancelled)
+        self._to_cancel |= told - self.cancelled
         self.cancelled |= told
 
-    def _cancel_running(self, names: set[str]) -> None:
-        """Whoever cancelled these may not have seen their jobs yet."""
+    def _cancel_running(self) -> None:
+        """End what was cancelled: whoever did that may not have seen the jobs yet. What cannot be ended now is tried again later."""
+        now = time.monotonic()
+        if not self._to_cancel or now < self._cancel_at:
+            return
         by_kind: dict[str, list[str]] = {}
-        for name in names & self.running.keys():
+        for name in self._to_cancel & self.running.keys():
             by_kind.setdefault(self._executors[name].name, []).append(name)
-        for some in by_kind.values():
-            with contextlib.suppress(LaunchError):
+        self._to_cancel = set()
+        for kind, some in by_kind.items():
+            try:
                 self._executors[some[0]].cancel([self.running[name].handle for name in some])
+            except LaunchError as error:
+                self.records.note("cancel failed", executor=kind, tasks=sorted(some), message=str(error))
+                self._to_cancel |= set(some)
+                self._cancel_at = now + AGAIN_S
 
     # -- acting --------------------------------------------------------------------------------------------------------------------------------------
 
     def _act(self) -> bool:
         acted = False
+        if self._doubts and (time.monotonic() < self._no_submit_before or not self._settle_doubts()):
+            return False
         steps: list[Submit] = []
         for step in next_steps(self.spec, self.attempts, self.skipped, frozenset(self.cancelled), time.time()):
             if isinstance(step, Skip):
@@ -221,11 +274,16 @@ class Driver:
             elif step.task not in self.running and time.monotonic() >= self._no_submit_before:
                 steps.append(step)
         limit = self._batch_limit
-        for group in fan_out.plan(self._ready(steps), self.spec.id, limit) if steps else ():
+        try:
+            groups = fan_out.plan(self._ready(steps), self.spec.id, limit) if steps else []
+        except QueryFailedError as error:  # nobody says how large a batch may be
+            self._wait_with_submitting("query failed", [step.task for step in steps], error)
+            return acted
+        for group in groups:
             self.lease.keep()
             acted |= self._submit(group)
             if time.monotonic() < self._no_submit_before or self._batch_limit != limit:
-                break  # a submit limit
+                break  # a submit limit, or nobody was reached
         return acted
 
     def _skip(self, name: str, reason: str) -> None:
@@ -257,12 +315,16 @@ class Driver:
         try:
             handles = group.submit(self.records.directory)
         except SubmitLimitError as error:
-            self.records.note("submit limit", tasks=[ready.task.name for ready in members], message=str(error))
             if len(members) > 1:  # a part of them may fit; the intents stay, and are submitted under their keys
+                self.records.note("submit limit", tasks=[ready.task.name for ready in members], message=str(error))
                 self._batch_limit = len(members) // 2
                 return True
             self._batch_limit = UNLIMITED
-            self._no_submit_before = time.monotonic() + LIMIT_WAIT_S
+            self._wait_with_submitting("submit limit", [ready.task.name for ready in members], error)
+            return False
+        except SubmitUnclearError as error:
+            self._doubts |= {ready.task.name: ready.number for ready in members}
+            self._wait_with_submitting("submission unclear", [ready.task.name for ready in members], error)
             return False
         except LaunchError as error:
             for ready in members:
@@ -278,7 +340,7 @@ class Driver:
             self.running[name] = Running(ready.number, handle, ready.request)
             self._listen(name, TaskState.PENDING, f"attempt {ready.number}, {ready.executor.name} {handle.id}")
         if members[0].executor.name in POLL_S:
-            self._asked.pop(members[0].executor.name, None)
+            self._look_at.pop(members[0].executor.name, None)
         return True
 
     def _request(self, task: Task, number: int, key: str, directory: Path) -> JobRequest:

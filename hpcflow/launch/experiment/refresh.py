@@ -1,92 +1,54 @@
-"""Looking without driving: ask the executors how open attempts are, and write down what they say.
+"""Looking without driving: bring the journals of experiments that nobody drives up to date with what the executors say.
 
-Invariant: one question an executor for all experiments of the user, at least `poll_s` apart (the time of the last one is the age of a file); no
-answer changes nothing; an experiment that has a living driver is left to it.
+Invariant: schedulers are asked by the one question of `question.py`; no answer changes nothing; an experiment that has a living driver is left to it.
 """
 
 from __future__ import annotations
 
-import contextlib
-import time
+from collections.abc import Mapping
 
-from hpcflow.errors import HpcflowError
-from hpcflow.launch.executors.base import JobHandle, JobState, QueryFailedError
-from hpcflow.launch.executors.registry import from_json
-from hpcflow.launch.experiment.catalog import Index, directories
+from hpcflow.launch.executors.base import JobState, JobStatus, QueryFailedError
 from hpcflow.launch.experiment.lease import driven
+from hpcflow.launch.experiment.question import executor_of, latest, open_jobs, unfinished
 from hpcflow.launch.experiment.records import Records, View
-from hpcflow.launch.home import home
 from hpcflow.launch.settings import settings
+
+_spread: dict[str, float] = {}
+"""Kind of executor -> the time of the answer that this process has written down for all experiments."""
 
 
 def refresh_states(records: Records) -> None:
-    """Bring the journal of an experiment that nobody drives up to date, and those of the user's others with the same question."""
+    """Ask about the open attempts of an experiment that nobody drives, as often as manners allow; a new answer is written down for all of these."""
     if driven(records.directory):
         return
     view = records.view()
-    kinds = {view.spec.task(name).executor["type"] for name in _open(view)}
-    for kind in sorted(kinds):
+    for kind in sorted({task.executor["type"] for task in view.spec.tasks}):
+        handles = list(open_jobs(view, kind).values())
+        if not handles:
+            continue
+        executor = executor_of(view, kind)
         if kind == "local":
-            _ask(kind, [(records, view)])
-        elif _may_ask(kind):
-            _ask(kind, [(records, view), *_others(records)])
+            try:
+                _write_down(records, view, executor.states(handles))
+            except QueryFailedError as error:
+                _write_down(records, view, error.told)
+            continue
+        answer = latest(kind, settings().poll_s, executor, handles)
+        _write_down(records, view, answer.jobs)
+        if _spread.get(kind) != answer.asked_s:
+            _spread[kind] = answer.asked_s
+            for other, its in unfinished():
+                if other.directory != records.directory and not driven(other.directory):
+                    _write_down(other, its, answer.jobs)
 
 
-def _open(view: View) -> dict[str, JobHandle]:
-    """Task -> handle of the attempts that are not over."""
-    return {name: handle for name, handle in view.handles.items() if handle is not None and not view.attempts[name][-1].status.state.final}
-
-
-def _may_ask(kind: str) -> bool:
-    stamp = home() / f"asked-{kind}"
-    try:
-        age = time.time() - stamp.stat().st_mtime
-    except FileNotFoundError:
-        age = float("inf")
-    if age < settings().poll_s:
-        return False
-    stamp.touch(mode=0o600)
-    stamp.touch()
-    return True
-
-
-def _others(records: Records) -> list[tuple[Records, View]]:
-    """Experiments that nobody drives and that have an end to come; those of which a `list` has seen the end are not read again."""
-    index = Index()
-    try:
-        ended = {row["directory"] for row in index.rows() if row.get("status") is not None}
-    finally:
-        index.close()
-    found = []
-    for path in directories():
-        if path != records.directory and str(path) not in ended and not driven(path):
-            with contextlib.suppress(HpcflowError, KeyError):  # a damaged one is told of by `list`
-                others = Records(path)
-                found.append((others, others.view()))
-    return found
-
-
-def _ask(kind: str, views: list[tuple[Records, View]]) -> None:
-    handles: list[JobHandle] = []
-    executor = None
-    for _, view in views:
-        for name, handle in _open(view).items():
-            if view.spec.task(name).executor["type"] == kind:
-                executor = executor or from_json(view.spec.task(name).executor)
-                handles.append(handle)
-    if executor is None:
-        return
-    try:
-        found = executor.states(handles)
-    except QueryFailedError:
-        return
-    for records, view in views:
-        for name, handle in _open(view).items():
-            status = found.get(handle.key)
-            last = view.attempts[name][-1]
-            if status is None or status == last.status:
-                continue
-            if status.state is JobState.CANCELLED and status.reason.startswith("Dependency"):
-                records.note("skipped", task=name, reason=f"{view.spec.task(name).condition.value} cannot come true")
-            else:
-                records.observe(name, last.number, status)
+def _write_down(records: Records, view: View, told: Mapping[str, JobStatus]) -> None:
+    for name, handle in view.handles.items():
+        last = view.attempts[name][-1]
+        status = None if handle is None or last.status.state.final else told.get(handle.key)
+        if status is None or status == last.status or (status.state is JobState.PENDING and last.status.state is JobState.RUNNING):
+            continue  # an answer may be older than what the job itself has written
+        if status.state is JobState.CANCELLED and status.reason.startswith("Dependency"):
+            records.note("skipped", task=name, reason=f"{view.spec.task(name).condition.value} cannot come true")
+        else:
+            records.observe(name, last.number, status)
