@@ -124,13 +124,25 @@ class CheckedComm:
             self._ledger.close()
             self._ledger = None
 
-    def check_call(self, name: str) -> None:
-        """A collective call that does not go through the communicator (an operator on tables) begins: compared as the communicator's own are.
+    def check_call(self, name: str, root: int | None = None, detail: str | None = None) -> None:
+        """A collective call that is none of the communicator's (an operator on tables) begins: compared as the communicator's own are.
 
         Raises:
             CollectiveMismatchError: another rank has entered another call.
         """
-        self._verify(self._before(name, (), {}))
+        self._verify(self.begin_call(name, root, detail))
+
+    def begin_call(self, name: str, root: int | None = None, detail: str | None = None) -> int | None:
+        """Announce such a call that does not block; its number, for `verify_call` and `verified_call`. None: nothing is checked any more."""
+        return None if self._ledger is None else self._ledger.enter(Entry(name, root, detail, _users_site()))
+
+    def verify_call(self, number: int) -> None:
+        """Wait until all ranks' calls up to `number` are here and fit. Raises CollectiveMismatchError."""
+        self._verify(number)
+
+    def verified_call(self, number: int) -> bool:
+        """Whether they are here and fit, without waiting. Raises CollectiveMismatchError."""
+        return self._verified(number)
 
     def _before(self, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> int | None:
         """Announce the call; its number. None: nothing is checked any more."""

@@ -2,6 +2,7 @@
 
 everything = ctx.allgather(df)                                  # hpcflow.bsp.tables
 request = ctx.iallgather(df); ...; everything = request.wait()  # hpcflow.bsp.table_requests
+totals = ctx.allreduce(df, pl.col("v").mean())                  # hpcflow.bsp.table_reductions
 counts = ctx.keyed_reduce(df, "word", pl.len())                 # hpcflow.bsp.keyed, hpcflow.bsp.operators
 grid = ctx.cartesian((0, 0))                                    # hpcflow.bsp.grids, hpcflow.bsp.nodes, hpcflow.bsp.reductions
 """
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from hpcflow.bsp import keyed, operators, table_requests, tables
+from hpcflow.bsp import keyed, operators, table_reductions, table_requests, tables
 from hpcflow.bsp.grids import CartesianGrid
 from hpcflow.bsp.nodes import Array, NodeArray, Nodes
 from hpcflow.bsp.rank import Rank
@@ -28,14 +29,27 @@ class Together(Rank):
     gather = tables.gather
     allgather = tables.allgather
     alltoall = tables.alltoall
-    reduce = tables.reduce
-    allreduce = tables.allreduce
+    reduce = table_reductions.reduce
+    allreduce = table_reductions.allreduce
+    reduce_scatter = table_reductions.reduce_scatter
+    reduce_scatter_block = table_reductions.reduce_scatter_block
+    scan = table_reductions.scan
+    exscan = table_reductions.exscan
 
     ibcast = table_requests.ibcast
     iscatter = table_requests.iscatter
     igather = table_requests.igather
     iallgather = table_requests.iallgather
     ialltoall = table_requests.ialltoall
+    ireduce = table_reductions.ireduce
+    iallreduce = table_reductions.iallreduce
+    ireduce_scatter = table_reductions.ireduce_scatter
+    ireduce_scatter_block = table_reductions.ireduce_scatter_block
+    iscan = table_reductions.iscan
+    iexscan = table_reductions.iexscan
+
+    scatterv, gatherv, allgatherv, alltoallv = scatter, gather, allgather, alltoall  # tables have sizes of their own: MPI's v calls are these
+    iscatterv, igatherv, iallgatherv, ialltoallv = iscatter, igather, iallgather, ialltoall
 
     partition = operators.partition
     keyed_partition = operators.keyed_partition
@@ -78,7 +92,7 @@ class Together(Rank):
 
     def cartesian(self, dims: Sequence[int], periodic: bool | Sequence[bool] = False) -> CartesianGrid:
         """The ranks as a grid, with halo exchange, see `CartesianGrid`. Collective."""
-        return CartesianGrid(self.comm, self.MPI, dims, periodic)
+        return CartesianGrid(self.comm, self.MPI, dims, periodic, self.pool)
 
     def end(self) -> None:
         """Give back what the methods above hold. The runtime calls it where every rank has come to its end; collective."""

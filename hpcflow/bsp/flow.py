@@ -141,14 +141,14 @@ class Flow:
 
         These rows are handed out once: they are not in the complete partitions. On the thread that inserts, call it after `finish`.
         """
-        with _named_schema(self._what, self.schema):
+        with named_schema(self._what, self.schema):
             yield from self._exchange.arriving()
 
     def __iter__(self) -> Iterator[tuple[int, pl.DataFrame]]:
         """`(partition, its rows)` of the owned partitions, in order, once everything is there; each is freed when the next is asked for."""
         self.wait()
         for partition in self.owned:
-            with _named_schema(self._what, self.schema):
+            with named_schema(self._what, self.schema):
                 rows = self._exchange.extract([partition])
             yield partition, rows
             del rows
@@ -199,8 +199,8 @@ def each_partition(
     return concat(results, schema)
 
 
-class _named_schema:  # noqa: N801  a context manager
-    """Words the error of ranks that do not agree on the schema."""
+class named_schema:  # noqa: N801  a context manager
+    """A context that words the error of ranks that do not agree on the schema."""
 
     def __init__(self, what: str, schema: pl.Schema) -> None:
         self._what = what

@@ -1,11 +1,11 @@
-"""Cartesian grids of ranks: whose neighbour is who, and the exchange of halos of N-dimensional arrays.
+"""Cartesian grids of ranks, and the exchange of halos of N-dimensional arrays; of tables see `hpcflow.bsp.grid_tables`.
 
 A rank's array has its cells inside and `width` layers of ghost cells around them, along the axes that the grid cuts:
 
     ghost of the left neighbour |g|cells ........ |g| ghost of the right neighbour
 
 Invariant: after an exchange every ghost cell has the value of the cell that it stands for; ghosts beyond the border of a grid that is not periodic
-there stay as they are. The grid has a communicator of its own, so that halos meet nobody else's messages.
+there stay as they are.
 
     grid = CartesianGrid(ctx.comm, ctx.MPI, (2, 2), periodic=(True, False))
     halo = grid.start_halo(u, width=1)       # u: float64[rows + 2, columns + 2]
@@ -22,13 +22,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hpcflow.bsp.announcing import AnnouncedCall
+from hpcflow.bsp.grid_tables import GridTables
 from hpcflow.errors import ConfigError
+from hpcflow.native import ArenaPool
 
 Array = npt.NDArray[Any]
 Region = tuple[slice, ...]
 
 
-class CartesianGrid:
+class CartesianGrid(GridTables):
     """Ranks as a grid, numbered row by row. Collective.
 
     Args:
@@ -36,39 +39,12 @@ class CartesianGrid:
         module: `mpi4py.MPI`, or the twin that fits.
         dims: ranks along each axis; 0 lets MPI choose an even number. Their product is the number of ranks.
         periodic: whether the ends of an axis meet; one bool for all axes or one each.
+        pool: memory for tables on their way; default one of the grid's own.
     """
 
-    def __init__(self, comm: Any, module: Any, dims: Sequence[int], periodic: bool | Sequence[bool] = False) -> None:
-        size = comm.Get_size()
-        fixed = int(np.prod([one for one in dims if one], dtype=np.int64))
-        if min(dims, default=-1) < 0 or size % fixed or (0 not in dims and fixed != size):
-            raise ConfigError(f"a grid of {tuple(dims)} for {size} ranks: the product has to be {size}; 0 is a free number")
-        self.dims: tuple[int, ...] = tuple(module.Compute_dims(size, list(dims)))
-        flags = [periodic] * len(self.dims) if isinstance(periodic, bool) else [bool(one) for one in periodic]
-        if len(flags) != len(self.dims):
-            raise ConfigError(f"periodic has {len(flags)} values for {len(self.dims)} axes")
-        self.periodic = tuple(flags)
-        self.MPI = module
-        self.comm = comm.Create_cart(list(self.dims), periods=flags, reorder=False)
-        """The grid's communicator, with mpi4py's Neighbor_ calls."""
-        self.rank: int = self.comm.Get_rank()
-        self.coords: tuple[int, ...] = tuple(self.comm.Get_coords(self.rank))
-        """This rank's place."""
+    def __init__(self, comm: Any, module: Any, dims: Sequence[int], periodic: bool | Sequence[bool] = False, pool: ArenaPool | None = None) -> None:
+        super().__init__(comm, module, dims, periodic, pool)
         self._plans: dict[tuple[Any, ...], list[_Plan]] = {}
-
-    def rank_at(self, offset: Sequence[int]) -> int | None:
-        """The rank so many places away along each axis; None beyond a border."""
-        place = []
-        for coordinate, step, count, wraps in zip(self.coords, offset, self.dims, self.periodic, strict=True):
-            moved = coordinate + step
-            if not wraps and not 0 <= moved < count:
-                return None
-            place.append(moved % count)
-        return int(self.comm.Get_cart_rank(place))
-
-    def share(self, count: int, axis: int) -> tuple[int, int]:
-        """This rank's neighbouring part (start, stop) of `count` cells along an axis; parts differ by at most one in length."""
-        return count * self.coords[axis] // self.dims[axis], count * (self.coords[axis] + 1) // self.dims[axis]
 
     def exchange_halo(self, array: Array, width: int | Sequence[int] = 1, *, corners: bool = True) -> None:
         """Fill the ghost cells of `array`. Collective. Arguments and errors as of `start_halo`."""
@@ -96,27 +72,50 @@ class CartesianGrid:
 
         Offsets beyond a border are left out on their own. Arrays are C-contiguous; both sides agree on their sizes.
         """
+        self.start_neighbours(outgoing, like).finish()
+
+    def start_neighbours(self, outgoing: Mapping[tuple[int, ...], Array], like: Mapping[tuple[int, ...], Array]) -> ArraysUnderWay:
+        """`exchange_neighbours` that does not block: no array is to be touched before `finish`."""
         requests = []
         for offset, into in like.items():
             source = self.rank_at(offset)
             if source is not None:
-                requests.append(self.comm.Irecv([into.reshape(-1).view(np.uint8), self.MPI.BYTE], source, _tag([-one for one in offset])))
+                requests.append(self.comm.Irecv([_bytes(into), self.MPI.BYTE], source, _tag([-one for one in offset])))
         for offset, array in outgoing.items():
             target = self.rank_at(offset)
             if target is not None:
-                requests.append(self.comm.Isend([array.reshape(-1).view(np.uint8), self.MPI.BYTE], target, _tag(offset)))
-        self.MPI.Request.Waitall(requests)
+                requests.append(self.comm.Isend([_bytes(array), self.MPI.BYTE], target, _tag(offset)))
+        return ArraysUnderWay(self, requests)
 
     def close(self) -> None:
         """Free the communicator. Collective."""
         self._plans.clear()
-        self.comm.Free()
+        super().close()
+
+
+class ArraysUnderWay:
+    """Arrays on their way between neighbours. Made by `CartesianGrid.start_neighbours`."""
+
+    def __init__(self, grid: CartesianGrid, requests: list[Any]) -> None:
+        self._call = AnnouncedCall(grid.comm, "grid.start_neighbours")
+        self._module = grid.MPI
+        self._requests = requests
+
+    def test(self) -> bool:
+        """Whether `finish` would not wait."""
+        return self._call.agreed(0.0) and bool(self._module.Request.Testall(self._requests))
+
+    def finish(self) -> None:
+        """Wait until all have arrived and left. Twice is fine."""
+        self._call.agreed()
+        self._module.Request.Waitall(self._requests)
 
 
 class HaloExchange:
     """A halo on its way. Made by `CartesianGrid.start_halo`."""
 
     def __init__(self, grid: CartesianGrid, plan: _Plan, array: Array, idle: list[_Plan]) -> None:
+        self._call = AnnouncedCall(grid.comm, "grid.start_halo")
         self._grid = grid
         self._idle = idle  # takes the plan, whose memory is free again after the exchange
         self._plan: _Plan | None = plan
@@ -127,12 +126,13 @@ class HaloExchange:
 
     def test(self) -> bool:
         """Whether `finish` would not wait."""
-        return bool(self._grid.MPI.Request.Testall(self._requests))
+        return self._call.agreed(0.0) and bool(self._grid.MPI.Request.Testall(self._requests))
 
     def finish(self) -> None:
         """Wait until the ghost cells are filled. Twice is fine."""
         if self._plan is None:
             return
+        self._call.agreed()
         self._grid.MPI.Request.Waitall(self._requests)
         for one in self._plan.receives:
             one.place(self._array)

@@ -53,6 +53,8 @@ SIGNAL_WAIT_S: Final = 0.2
 """In-process: until the caller's thread notices Ctrl-C."""
 ABORT_WAIT_S: Final = 3.0
 """In-process, after a failure: for the other ranks' threads to notice. What still runs then is left behind as a daemon."""
+_LAST_FRAME_S: Final = 1.0
+"""For the engine thread to put away the frame that it has in hand when a program ends."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,9 @@ def run_rank(
         raise
     finally:
         control.close()
+        context.exchanges.end()
+        if engine.error is None:
+            _settle(engine, _LAST_FRAME_S)
         store.close()
         scratch.remove()
     if leaving is not None:
@@ -154,11 +159,11 @@ def _executed(run: ProgramRun, context: Context) -> tuple[Any, SystemExit | None
         return None, end
 
 
-def _settle(engine: Engine) -> None:
+def _settle(engine: Engine, timeout_s: float = STOP_TIMEOUT_S) -> None:
     """Wait until the engine thread has done what it was asked for so far."""
     reached = threading.Event()
     engine.call(reached.set)
-    reached.wait(STOP_TIMEOUT_S)
+    reached.wait(timeout_s)
 
 
 def _started(run: ProgramRun, ranks: list[Description], in_process: bool) -> Event:

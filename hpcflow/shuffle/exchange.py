@@ -170,6 +170,7 @@ class ExchangeService:
         self._on_progress = on_progress
         self._inboxes: dict[int, Inbox] = {}  # dict operations are atomic; an Inbox is filled by the engine thread alone
         self._open: dict[int, Exchange] = {}
+        self._ended = False
         self._retired: dict[int, str] = {}  # steps that ended before they were complete -> why; late frames of them are dropped
         engine.subscribe(EXCHANGE, self._take)
         engine.when_failed(self._fail)
@@ -217,6 +218,10 @@ class ExchangeService:
             exchange.cancel(ActionCancelledError(reason))
         self._drop_soon(step)
 
+    def end(self) -> None:
+        """This rank takes part in no more exchanges: what still comes for one is dropped, and not stored."""
+        self._ended = True
+
     def _fail(self, error: BaseException) -> None:
         """The engine has failed: nobody may wait for what it will not bring."""
         for exchange in list(self._open.values()):
@@ -233,7 +238,7 @@ class ExchangeService:
     def _take(self, source: int, buffer: Buffer) -> None:
         """A message has arrived; on the engine thread."""
         message = decode(buffer)
-        if message.step in self._retired:
+        if self._ended or message.step in self._retired:
             return
         inbox = self._inboxes.get(message.step)
         if inbox is None:

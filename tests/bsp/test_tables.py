@@ -4,8 +4,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from hpcflow.bsp import table_requests, tables
-from hpcflow.errors import SchemaError, StepTimeoutError, UnsupportedExpressionError
+from hpcflow.bsp import table_reductions, table_requests, tables
+from hpcflow.errors import ConfigError, SchemaError, StepTimeoutError, UnsupportedExpressionError
 from hpcflow.testing.bsp import run_on_threads
 from hpcflow.testing.table_contract import BLOCKING, NONBLOCKING, TABLE_CHECKS, share, whole_of
 from tests.thorough import thorough
@@ -28,16 +28,44 @@ def test_reductions_of_all_rows_are_polars_select(size):
 
         def job(group, chosen=chosen):
             mine = share(group.rank, group.size)
-            return tables.allreduce(group, mine, chosen), tables.reduce(group, mine, chosen, root=size - 1)
+            return table_reductions.allreduce(group, mine, chosen), table_reductions.reduce(group, mine, chosen, root=size - 1)
 
         for rank, (everywhere, at_root) in enumerate(run_on_threads(job, size)):
             assert_frame_equal(everywhere, wanted, rel_tol=1e-9)
             assert at_root is None if rank != size - 1 else at_root.equals(everywhere, null_equal=True)
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_scans_are_polars_select_over_the_ranks_so_far(size):
+    aggs = [pl.len(), pl.col("f64").drop_nans().mean(), pl.col("Int64").sum(), pl.col("string").max(), pl.col("UInt32").std().alias("std")]
+    for chosen in (aggs, [*aggs, pl.col("f32").median()]):
+
+        def job(group, chosen=chosen):
+            mine = share(group.rank, group.size)
+            requests = table_reductions.iscan(group, mine, chosen), table_reductions.iexscan(group, mine, chosen)
+            return [
+                table_reductions.scan(group, mine, chosen),
+                table_reductions.exscan(group, mine, chosen),
+                *(request.wait(20) for request in reversed(requests)),
+                table_reductions.allreduce(group, mine, chosen),
+            ]
+
+        for rank, (scan, exscan, later_exscan, later_scan, total) in enumerate(run_on_threads(job, size)):
+            so_far = [share(one, size) for one in range(rank + 1)]
+            assert_frame_equal(scan, pl.concat(so_far).select(chosen), rel_tol=1e-9)
+            assert_frame_equal(exscan, pl.concat([so_far[0].clear(), *so_far[:-1]]).select(chosen), rel_tol=1e-9)
+            assert scan.equals(later_scan, null_equal=True) and exscan.equals(later_exscan, null_equal=True)
+            assert rank != size - 1 or scan.equals(total, null_equal=True)
+
+
+def test_one_table_is_what_reduce_scatter_block_cuts():
+    with pytest.raises(ConfigError, match="for a table a rank there is reduce_scatter"):
+        run_on_threads(lambda group: table_reductions.reduce_scatter_block(group, [share(0, 1)], pl.len()), 1)
+
+
 def test_wrong_reductions_are_refused():
     with pytest.raises(UnsupportedExpressionError):
-        run_on_threads(lambda group: tables.allreduce(group, share(0, 1), pl.col("Int8").shuffle().first()), 1)
+        run_on_threads(lambda group: table_reductions.allreduce(group, share(0, 1), pl.col("Int8").shuffle().first()), 1)
 
 
 def test_other_schemas_are_refused_on_every_rank():

@@ -19,14 +19,15 @@ from hpcflow.bsp.threads.mailbox import Fill, Message
 from hpcflow.bsp.threads.pickling import packed, unpacked
 from hpcflow.bsp.threads.requests import Prequest, Request
 from hpcflow.bsp.threads.status import fill_status
-from hpcflow.bsp.threads.waiting import Completion
+from hpcflow.bsp.threads.waiting import Completion, ThreadGroup
 
 
 class MatchedMessage:
     """The twin of `mpi4py.MPI.Message`: a message that was taken out of the queue by a matched probe and is still to be received."""
 
-    def __init__(self, message: Message | None) -> None:
+    def __init__(self, message: Message | None, group: ThreadGroup) -> None:
         self._message = message  # None: from PROC_NULL
+        self._group = group
 
     def recv(self, status: Any = None) -> Any:
         data = self._take(status)
@@ -36,6 +37,14 @@ class MatchedMessage:
         data = self._take(status)
         if data is not None:
             span(buf, True).fill(data)
+
+    def Irecv(self, buf: Any) -> Request:
+        """The message is here: the request is complete."""
+        completion = _done()
+        if self._message is not None:
+            completion.source, completion.tag = self._message.source, self._message.tag
+        self.Recv(buf)
+        return Request(self._group, completion)
 
     def _take(self, status: Any) -> Bytes | None:
         message, self._message = self._message, None
@@ -200,7 +209,7 @@ class MessageCalls(RankBase):
         self._check()
         if is_proc_null(source, self.size):
             fill_status(status, PROC_NULL, ANY_TAG, 0)
-            return MatchedMessage(None)
+            return MatchedMessage(None, self.group)
         box, wanted_source, wanted = self._context.mailboxes[self.rank], source_of(source, self.size), wanted_tag(tag)
         while True:
             found = box.probe(self.group, wanted_source, wanted, take)
@@ -208,7 +217,7 @@ class MessageCalls(RankBase):
                 fill_status(status, found.source, found.tag, len(found.data))
                 if take and found.taken is not None:
                     self.group.complete(found.taken)
-                return MatchedMessage(found)
+                return MatchedMessage(found, self.group)
             if not wait:
                 box.forget_probe(self.group, found)
                 return None
