@@ -141,7 +141,7 @@ def show(experiment: str, *, json: Json = False) -> int:
 
 @app.command
 def status(experiment: str, *, follow: bool = False, json: Json = False) -> int:
-    """How the tasks are; exit status 0 only when every required one has succeeded, 1 when one has not, 3 while they run.
+    """How the tasks are; exit status 0 only when every required one has succeeded, 1 when one has not or nobody drives any more, 3 while they run.
 
     Parameters
     ----------
@@ -152,15 +152,24 @@ def status(experiment: str, *, follow: bool = False, json: Json = False) -> int:
     json
         As data.
     """
+    from hpcflow.errors import LaunchError
+
     found = _open(experiment)
-    if follow:
-        found.wait()
-    found.status(refresh=True)
+    problem: LaunchError | None = None
+    try:
+        if follow:
+            found.wait()
+        found.status(refresh=True)
+        problem = found.problem()
+    except LaunchError as error:
+        problem = error
     view = found._written().view()
     if json:
         _print_json(_status(found))
     else:
         _print_status(found)
+    if problem is not None:
+        raise problem
     return found.exit_status() if all(state.final for state in view.states().values()) else 3
 
 
@@ -195,9 +204,9 @@ def logs(
         The log files, and with their texts.
     """
     import sys
-    import time
 
     from hpcflow.errors import ConfigError
+    from hpcflow.launch.experiment import log_tail
     from hpcflow.launch.experiment.views import printable
 
     found = _open(experiment)
@@ -208,16 +217,12 @@ def logs(
     if json:
         files = found.log_files(name, command=command, rank=rank, attempt=attempt)
         return _print_json([{"file": str(path), "text": path.read_text(errors="replace")} for path in files])
-    shown = 0
-    while True:
-        over = found.status()[name].final if name in names else True
-        text = found.logs(name, command=command, rank=rank, attempt=attempt)
-        sys.stdout.write(printable(text[shown:]))
-        sys.stdout.flush()
-        shown = len(text)
-        if over or not follow:
-            return 0
-        time.sleep(0.5)
+    lines = log_tail.follow(found, name, command=command, rank=rank, attempt=attempt) if follow else ()
+    for line in lines:
+        print(printable(line), flush=True)
+    if not follow:
+        sys.stdout.write(printable(found.logs(name, command=command, rank=rank, attempt=attempt)))
+    return 0
 
 
 @app.command

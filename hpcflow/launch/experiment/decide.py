@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from hpcflow.launch.executors.base import FailureClass, JobState, JobStatus
-from hpcflow.launch.experiment.model import Condition, Spec, Task
+from hpcflow.launch.experiment.model import Condition, Spec, Task, order
 
 
 class TaskState(Enum):
@@ -131,6 +131,22 @@ def why_not(task: Task, states: Mapping[str, TaskState]) -> str:
     """The reason of a skipped task."""
     ends = ", ".join(f"{name} {states[name].value}" for name in task.needs)
     return f"{task.condition.value} cannot come true: {ends}"
+
+
+def to_run_again(tasks: Sequence[Task], states: Mapping[str, TaskState]) -> list[Task]:
+    """The tasks that did not succeed, as a graph of their own: needs that succeeded count as met, and a task whose condition they keep from coming
+    true for ever is left out (what needs it sees it skipped)."""
+    fixed: dict[str, TaskState] = {name: state for name, state in states.items() if state is TaskState.SUCCEEDED}
+    chosen: dict[str, Task] = {}
+    for task in order(tasks):
+        if task.name in fixed:
+            continue
+        holds = verdict(task.condition, [fixed.get(name, TaskState.WAITING) for name in task.needs]) if task.needs else True
+        if holds is False:
+            fixed[task.name] = TaskState.SKIPPED
+        else:
+            chosen[task.name] = replace(task, needs=() if holds else tuple(name for name in task.needs if name not in fixed))
+    return [chosen[task.name] for task in tasks if task.name in chosen]
 
 
 def exit_status(spec: Spec, states: Mapping[str, TaskState]) -> int:

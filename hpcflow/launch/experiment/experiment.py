@@ -30,17 +30,18 @@ from hpcflow.launch.config.buildable import Buildable
 from hpcflow.launch.executors.base import Executor, JobHandle, QueryFailedError, SubmitLimitError, SubmitUnclearError
 from hpcflow.launch.executors.local import LocalExecutor
 from hpcflow.launch.executors.registry import from_json, to_json
-from hpcflow.launch.experiment import commands, slurm_alone
+from hpcflow.launch.experiment import commands, log_tail, slurm_alone
+from hpcflow.launch.experiment.abandoned import why_nobody_goes_on
 from hpcflow.launch.experiment.commands import CommandRow
-from hpcflow.launch.experiment.decide import TaskState, exit_status
+from hpcflow.launch.experiment.decide import TaskState, exit_status, to_run_again
 from hpcflow.launch.experiment.driver import Driver, Listener
 from hpcflow.launch.experiment.lease import Lease
-from hpcflow.launch.experiment.log_tail import LogTail
 from hpcflow.launch.experiment.model import Condition, Spec, Task, condition_of
 from hpcflow.launch.experiment.records import Records
 from hpcflow.launch.experiment.refresh import refresh_states
 from hpcflow.launch.experiment.retries import budgets, pauses
 from hpcflow.launch.experiment.source import git_state
+from hpcflow.launch.experiment.views import printable
 from hpcflow.launch.group import sized
 from hpcflow.launch.home import home_path, slug
 from hpcflow.launch.launchers.environment import without_launcher
@@ -229,7 +230,7 @@ class Experiment:
             self._start_supervisor()
             return self
         lease = Lease.take(self.directory)
-        tail = LogTail(self) if tail_logs else None
+        tail = log_tail.LogTail(self) if tail_logs else None
         try:
             Driver(self._records, lease, listener).drive()
         finally:
@@ -272,10 +273,18 @@ class Experiment:
             wanted = names or list(states)
             if all(states[name].final for name in wanted):
                 return {name: states[name] for name in wanted}
+            if (problem := self.problem(wanted)) is not None:
+                raise problem
             if deadline is not None and time.monotonic() > deadline:
                 raise LaunchError(f"after {timeout_s:.0f} s: {', '.join(f'{name} {states[name].value}' for name in wanted)}")
             time.sleep(pause)
             pause = min(pause * 1.2, 1.0)
+
+    def problem(self, names: Sequence[str] | None = None) -> LaunchError | None:
+        """What `wait` would raise when one of these tasks (default all) waits for a driver that is not there; None when all go on."""
+        records = self._written()
+        why = why_nobody_goes_on(records, records.view(), names)
+        return None if why is None else LaunchError(why)
 
     def cancel(self, names: Sequence[str] | None = None) -> None:
         """Cancel tasks (default all) and what depends on them."""
@@ -317,16 +326,21 @@ class Experiment:
         view = records.view()
         return commands.rows(records.directory, view, name)
 
-    def logs(self, name: str, *, command: str | int | None = None, rank: int | None = None, attempt: int | None = None) -> str:
+    def logs(self, name: str, *, command: str | int | None = None, rank: int | None = None, attempt: int | None = None, follow: bool = False) -> str:
         """The logs of a task's newest attempt (or another one), one after the other; empty before it starts.
 
         Args:
             command: only those of this command (name, or number from 0).
             rank: only that of this MPI rank.
+            follow: print the lines to stdout first, as they come, until the task is decided.
 
         Raises:
             ConfigError: there is no such task, command or attempt.
+            LaunchError: with `follow`, when nobody drives the experiment any more.
         """
+        if follow:
+            for line in log_tail.follow(self, name, command=command, rank=rank, attempt=attempt):
+                print(printable(line), flush=True)
         return "".join(path.read_text(errors="replace") for path in self.log_files(name, command=command, rank=rank, attempt=attempt))
 
     def log_files(self, name: str, *, command: str | int | None = None, rank: int | None = None, attempt: int | None = None) -> list[Path]:
@@ -335,19 +349,12 @@ class Experiment:
         spec = records.spec()
         _with_dependents(spec, [name])  # refuses a task that is not there
         task = spec.task(name)
+        if command is not None:
+            commands.find(task, command)
         numbers = [found.number for found in records.view(spec).attempts[name]]
         if attempt is not None and attempt not in numbers:
             raise ConfigError(f"task {name!r} has no attempt {attempt}; there are {numbers or 'none'}")
-        if not numbers:
-            return []
-        paths = from_json(task.executor).logs(str(records.attempt_directory(task, attempt or numbers[-1])))
-        if command is not None:
-            label = task.payload["commands"][commands.find(task, command)]["name"]
-            own = len(task.payload["commands"]) == 1
-            paths = [path for path in paths if path.stem == label or path.stem.startswith(f"{label}-rank-") or (own and path.stem == "log")]
-        if rank is not None:
-            paths = [path for path in paths if path.stem.endswith(f"-rank-{rank}")]
-        return paths
+        return log_tail.log_paths(records, task, attempt or numbers[-1], command, rank) if numbers else []
 
     def result(self, name: str) -> Any:
         """What a task's newest attempt kept. Raises LaunchError when that is nothing."""
@@ -406,13 +413,20 @@ class Experiment:
             lease.give_back()
 
     def rerun(self, failed_only: bool = False) -> Experiment:
-        """A new experiment of the same tasks; with `failed_only` of those that did not succeed, whose needs that succeeded count as met."""
+        """A new experiment of the same tasks; with `failed_only` of those that did not succeed, whose needs that succeeded count as met.
+
+        A task whose condition the ends of the first run keep from coming true (a handler of failures of tasks that have succeeded) is left out.
+
+        Raises:
+            ConfigError: nothing is left to run.
+        """
         states = self.status()
         again = Experiment(self.title, tags=self.tags, notes=self.notes)
-        chosen = [task for task in self._tasks if not failed_only or states[task.name] is not TaskState.SUCCEEDED]
-        kept = {task.name for task in chosen}
+        chosen = to_run_again(self._tasks, states) if failed_only else self._tasks
+        if not chosen:
+            raise ConfigError("nothing to run again: every task has succeeded, or was skipped because its condition did not come true")
         again._files = {task.directory: self._written().task_files(task) for task in chosen}
-        again._tasks = [dataclasses.replace(task, needs=tuple(name for name in task.needs if name in kept)) for task in chosen]
+        again._tasks = list(chosen)
         return again
 
     # -- with ------------------------------------------------------------------------------------------------------------------------------------

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import socket
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hpcflow.errors import LaunchError
-from hpcflow.launch.executors.processes import boot_id, process_start
+from hpcflow.launch.executors.processes import boot_id, process_start, process_state
 from hpcflow.launch.files import create_json, read_json, write_json
 
 STALE_S = 60.0
@@ -62,10 +63,30 @@ class Lease:
             write_json(self._path, {**held, "released": True})
 
 
+@dataclass(frozen=True)
+class Holder:
+    """Who took the lease last.
+
+    drives: that process drives now
+    released: it gave the lease back in order
+    """
+
+    host: str
+    pid: int
+    drives: bool
+    released: bool
+
+
+def last_holder(directory: Path) -> Holder | None:
+    """None: nobody has ever driven the experiment."""
+    held = read_json(directory / "lease.json")
+    return None if held is None else Holder(held["host"], int(held["pid"]), not _over(held), bool(held.get("released")))
+
+
 def driven(directory: Path) -> bool:
     """Whether somebody drives the experiment now."""
-    held = read_json(directory / "lease.json")
-    return held is not None and not _over(held)
+    holder = last_holder(directory)
+    return holder is not None and holder.drives
 
 
 def _own(fence: int) -> dict[str, Any]:
@@ -77,5 +98,6 @@ def _over(held: dict[str, Any]) -> bool:
     if held.get("released"):
         return True
     if held["host"] == socket.gethostname():
-        return bool(held["boot_id"] != boot_id() or process_start(int(held["pid"])) != held["start"])
+        pid = int(held["pid"])  # a child of ours that was killed, and that nobody has waited for, is a zombie
+        return bool(held["boot_id"] != boot_id() or process_start(pid) != held["start"] or process_state(pid) == "Z")
     return time.time() - float(held["renewed"]) > STALE_S

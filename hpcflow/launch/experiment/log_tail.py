@@ -1,8 +1,10 @@
-"""Logs printed while tasks run: each line behind its task's name, without control sequences.
+"""Logs as they grow: of one task for who follows it, of all tasks behind their names while an experiment runs.
 
-Invariant: reads the files of one experiment and drives nothing; a line is printed once, and when it is whole (the last one at `close`).
+Invariant: reads the files of one experiment and drives nothing; each line comes once, when it is whole (the last one of a file at the end), whatever
+attempts and ranks begin meanwhile; what was written before the first look comes too, of the attempt that is the newest then.
 
-    train | epoch 3: loss 0.21
+    for line in follow(experiment, "train"): print(line)
+    train | epoch 3: loss 0.21            # LogTail
 """
 
 from __future__ import annotations
@@ -10,10 +12,17 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from hpcflow.errors import HpcflowError
+from hpcflow.launch.executors.registry import from_json
+from hpcflow.launch.experiment import commands
+from hpcflow.launch.experiment.model import Task
+from hpcflow.launch.experiment.records import Records, View
 from hpcflow.launch.experiment.views import printable
 
 if TYPE_CHECKING:
@@ -22,13 +31,95 @@ if TYPE_CHECKING:
 LOOK_S = 0.2
 
 
+def log_paths(records: Records, task: Task, attempt: int, command: str | int | None = None, rank: int | None = None) -> list[Path]:
+    """The log files of an attempt, or of one command or MPI rank of it. Raises ConfigError for a command that is not there."""
+    paths = from_json(task.executor).logs(str(records.attempt_directory(task, attempt)))
+    if command is not None:
+        label = task.payload["commands"][commands.find(task, command)]["name"]
+        own = len(task.payload["commands"]) == 1
+        paths = [path for path in paths if path.stem == label or path.stem.startswith(f"{label}-rank-") or (own and path.stem == "log")]
+    if rank is not None:
+        paths = [path for path in paths if path.stem.endswith(f"-rank-{rank}")]
+    return paths
+
+
+@dataclass
+class Follower:
+    """What has been added to the logs of a task since the last look.
+
+    attempt: only this one; None: the newest one at the first look, and all later ones
+    """
+
+    records: Records
+    task: Task
+    command: str | int | None = None
+    rank: int | None = None
+    attempt: int | None = None
+    _read: dict[Path, int] = field(default_factory=dict)
+    _first: int | None = None
+
+    def added(self, view: View, whole: bool = True) -> Iterator[tuple[int, Path, str]]:
+        """(attempt, file, line), in the order of attempts and files. whole: complete lines only, of the newest attempt."""
+        numbers = [attempt.number for attempt in view.attempts[self.task.name]]
+        if numbers and self._first is None:
+            self._first = self.attempt or numbers[-1]
+        for number in numbers:
+            if self._first is None or number < self._first or (self.attempt is not None and number != self.attempt):
+                continue
+            for path in log_paths(self.records, self.task, number, self.command, self.rank):
+                for line in self._lines(path, whole and number == numbers[-1]):
+                    yield number, path, line
+
+    def _lines(self, path: Path, whole: bool) -> list[str]:
+        with open(path, "rb") as file:
+            file.seek(self._read.get(path, 0))
+            added = file.read()
+        if whole:
+            added = added[: added.rfind(b"\n") + 1]
+        self._read[path] = self._read.get(path, 0) + len(added)
+        return added.decode(errors="replace").split("\n")[: -1 if added.endswith(b"\n") else None] if added else []
+
+
+def follow(
+    experiment: Experiment, name: str, *, command: str | int | None = None, rank: int | None = None, attempt: int | None = None
+) -> Iterator[str]:
+    """The lines of a task's logs, those that are there and those that come, until it is decided (with `attempt`: until that one is over).
+
+    A line of a file beside the job's own log begins with the file's name, unless one rank was asked for; a further attempt is announced by a line.
+
+    Raises:
+        ConfigError: there is no such task, command or attempt.
+        LaunchError: nobody drives the experiment any more, and the task will not go on.
+    """
+    experiment.log_files(name, command=command, rank=rank, attempt=attempt)  # refuses what is not there
+    records = Records(experiment.directory)
+    follower = Follower(records, records.spec().task(name), command, rank, attempt)
+    told: int | None = None
+    while True:
+        states = experiment.status(refresh=True)
+        view = records.view()
+        mine = next((each for each in view.attempts[name] if each.number == attempt), None)
+        over = states[name].final or (mine is not None and mine.status.state.final)
+        problem = None if over else experiment.problem([name])
+        for number, path, line in follower.added(view, whole=not over and problem is None):
+            if told is not None and number != told:
+                yield f"-- attempt {number}"
+            told = number
+            yield line if path.stem == "log" or rank is not None else f"{path.stem} | {line}"
+        if problem is not None:
+            raise problem
+        if over:
+            return
+        time.sleep(LOOK_S)
+
+
 class LogTail:
-    """Prints until `close`."""
+    """Prints the logs of all tasks, each line behind its task's name and without control sequences, until `close`."""
 
     def __init__(self, experiment: Experiment, out: IO[str] | None = None) -> None:
-        self._experiment = experiment
+        self._records = Records(experiment.directory)
         self._out = out or sys.stderr
-        self._read: dict[Path, int] = {}
+        self._followers = [Follower(self._records, task) for task in self._records.spec().tasks]
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="hpcflow-log-tail", daemon=True)
         self._thread.start()
@@ -46,16 +137,8 @@ class LogTail:
 
     def look(self, whole: bool = True) -> None:
         """Print what has been added; `whole`: complete lines only."""
-        for name, state in self._experiment.status().items():
-            if state.value in ("waiting", "pending", "skipped"):
-                continue
-            for path in self._experiment.log_files(name):
-                label = name if path.stem == "log" else f"{name} {path.stem}"
-                with open(path, "rb") as file:
-                    file.seek(self._read.get(path, 0))
-                    added = file.read()
-                if whole:
-                    added = added[: added.rfind(b"\n") + 1]
-                self._read[path] = self._read.get(path, 0) + len(added)
-                for line in added.decode(errors="replace").splitlines():
-                    print(printable(f"{label} | {line}"), file=self._out, flush=True)
+        view = self._records.view()
+        for follower in self._followers:
+            for _, path, line in follower.added(view, whole):
+                label = follower.task.name if path.stem == "log" else f"{follower.task.name} {path.stem}"
+                print(printable(f"{label} | {line}"), file=self._out, flush=True)
