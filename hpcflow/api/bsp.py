@@ -21,7 +21,7 @@ from hpcflow.ir.properties import EdgeProperties, Pattern
 if TYPE_CHECKING:
     from hpcflow.api.dataset import Dataset
 
-_FORMATS = ("polars", "arrow", "numpy", "pandas")
+_FORMATS = ("polars", "arrow", "numpy", "array", "pandas")
 
 
 def bsp(

@@ -192,7 +192,7 @@ class Dataset:
         Args:
             function: takes and returns a table in `format`; it may also return any of the other formats.
             schema: columns and types of the result; when left out, `function` is called once here with an empty table.
-            format: "polars" (DataFrame), "arrow" (pyarrow.Table), "pandas" (DataFrame) or "numpy" (dict of arrays).
+            format: "polars" (DataFrame), "arrow" (pyarrow.Table), "pandas" (DataFrame), "numpy" (dict of arrays) or "array" (one array, see `bsp`).
             deterministic: the same input gives the same output, so that equal steps may be merged and run again.
         """
         if format == "pandas":
@@ -218,14 +218,15 @@ class Dataset:
 
         Each worker's tables are its contiguous shares of this dataset and of `inputs`, in the datasets' order, empty ones included; of a dataset
         made by `repartition`, the partitions that it owns. A cached dataset is brought into shares once and stays so. What it returns (a table in
-        any format, a dict of columns, or None) is the worker's part of the result, whose rows are in worker order.
+        any format, a dict of columns, an array, or None) is the worker's part of the result, whose rows are in worker order.
 
         Args:
             function: called exactly once on each worker, on a thread of its own. See `hpcflow.bsp.context.Context` for `ctx`.
             inputs: more datasets.
-            schema: columns and types of the result; None: the function returns None. It is not inferred, since that would call `function`.
-            format: "polars" (DataFrame), "arrow" (pyarrow.Table), "pandas" (DataFrame) or "numpy" (dict of column name -> array, without a copy for
-                numbers without nulls; such arrays are read-only).
+            schema: columns and types of the result; None: the function returns None. It is not inferred, since that would call `function`. A bare
+                array has its columns in this order: array[rows] for one, array[rows, n] for n.
+            format: "polars" (DataFrame), "arrow" (pyarrow.Table), "pandas" (DataFrame), "numpy" (dict of column name -> array, without a copy for
+                numbers without nulls; such arrays are read-only) or "array" (array[rows] of one column as it lies, array[rows, n] of n, copied).
             arguments: keyword arguments of `function`, sent with the plan; for large values see `hf.broadcast`.
             deterministic: the same input gives the same output, so that equal steps may be merged.
 

@@ -129,13 +129,13 @@ class GroupBy:
         if format == "pandas":
             require_extra("pandas", 'map_groups with format="pandas"')
         prepared, keys, _ = self._prepare()
-        columns = self._dataset.columns
+        columns, result = self._dataset.columns, pl.Schema(schema)
 
         def each(df: pl.DataFrame) -> pl.DataFrame:
             groups = df.partition_by(keys, maintain_order=True)
-            return pl.concat([from_format(function(to_format(group.select(columns), format)), "map_groups") for group in groups])
+            return pl.concat([from_format(function(to_format(group.select(columns), format)), "map_groups", result) for group in groups])
 
-        return prepared.repartition(by=keys).map_batches(each, schema=pl.Schema(schema))
+        return prepared.repartition(by=keys).map_batches(each, schema=result)
 
     def _rows(self, function: Callable[[pl.DataFrame, list[str]], pl.DataFrame]) -> Dataset:
         prepared, keys, back = self._prepare()

@@ -102,6 +102,49 @@ def test_formats_come_and_go(session):
         same(session.from_polars(table).bsp(check, schema=table.schema, format=format).collect(), table)
 
 
+def test_bare_arrays_go_in_and_come_out(session):
+    points = pl.DataFrame({"x": np.arange(50.0), "y": np.arange(50.0) ** 2, "n": range(50)})
+    data = session.from_polars(points)
+
+    def scaled(ctx, xy, n):
+        assert xy.shape == (n.size, 2) and n.dtype == np.int64 and xy.flags.c_contiguous
+        total = np.zeros(2)
+        ctx.comm.Allreduce(xy.sum(axis=0), total, op=ctx.MPI.SUM)
+        return xy / total
+
+    got = data.select("x", "y").bsp(scaled, inputs=[data.select("n")], schema={"a": pl.Float64, "b": pl.Float64}, format="array").collect()
+    same(got, points.select(a=pl.col("x") / pl.col("x").sum(), b=pl.col("y") / pl.col("y").sum()))
+    one = data.select("n").bsp(lambda ctx, n: n * 2, schema={"twice": pl.Int64}, format="array").collect()
+    same(one, points.select(twice=pl.col("n") * 2))
+    column = data.select("n").bsp(lambda ctx, n: n[:, None] * 2.0, schema={"twice": pl.Float64}, format="array").collect()
+    same(column, points.select(twice=pl.col("n") * 2.0))
+    vectors = data.select("x", "y").bsp(lambda ctx, xy: xy, schema={"p": pl.Array(pl.Float64, 2)}, format="array")
+    same(vectors.collect(), points.select(p=pl.concat_arr("x", "y")))
+    back = vectors.bsp(lambda ctx, p: p[:, 1], schema={"y": pl.Float64}, format="array").collect()
+    same(back, points.select("y"))
+    texts = data.bsp(lambda ctx, df: df["n"].cast(pl.String).to_numpy(), schema={"s": pl.String}).collect()
+    same(texts, points.select(s=pl.col("n").cast(pl.String)))
+    record = np.dtype([("rank", "i8"), ("rows", "f8")])
+    named = data.bsp(lambda ctx, df: np.array([(ctx.rank, df.height)], record), schema={"rank": pl.Int64, "rows": pl.Float64}).collect()
+    assert named["rows"].sum() == 50 and named.height == session.workers
+    same(data.map_batches(lambda xyn: xyn[:, :2], schema={"x": pl.Float64, "y": pl.Float64}, format="array").collect(), points.select("x", "y"))
+
+
+@pytest.mark.parametrize(
+    ("result", "schema", "message"),
+    [
+        (np.zeros((3, 2)), None, r"array float64\(3, 2\), whose columns have no names: pass bsp\(..., schema=\{'column 0': ..., 'column 1': ...\}\)"),
+        (np.zeros((3, 2)), {"a": pl.Float64}, r"array of shape \(3, 2\), and the declared columns are \['a'\]: return an array\[rows\]"),
+        (np.zeros(3), {"a": pl.Float64, "b": pl.Float64}, r"return an array\[rows, 2\]"),
+        (np.zeros((3, 1, 1)), {"a": pl.Float64}, r"return an array\[rows\]"),
+        (np.zeros(3), {"a": pl.Int64}, "returned column 'a' as Float64, declared or inferred was Int64"),
+    ],
+)
+def test_arrays_that_do_not_fit_the_schema_are_refused(one_session, result, schema, message):
+    with pytest.raises(hf.SchemaError, match=message):
+        one_session.range(3).bsp(lambda ctx, df: result, schema=schema).count()
+
+
 def test_columns_are_views_of_the_cached_rows_and_read_only():
     SEEN.clear()
     with InProcessSession(workers=1, progress="off") as session:

@@ -1,5 +1,6 @@
 """ds.bsp(function) over MPI: mpirun -n 3 python -m pytest --with-mpi tests/mpi. The communicator is mpi4py's own, of exactly the workers."""
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -43,6 +44,19 @@ def test_shares_steps_and_cached_inputs():
         assert sorted(by_key["s"]) == [f"text {i}" for i in range(7)]
 
     run_session_mpi(job, timeout_s=90, step_timeout_s=30, target_split_bytes=2000)
+
+
+def test_bare_arrays_go_in_and_come_out():
+    def job(session):
+        def shifted(ctx, n):
+            total = np.zeros(1, np.int64)
+            ctx.comm.Allreduce(np.array([n.sum()]), total)
+            return np.stack([n, n + total[0]], axis=1)
+
+        got = session.range(100).bsp(shifted, schema={"n": pl.Int64, "m": pl.Int64}, format="array").collect()
+        assert got["n"].to_list() == list(range(100)) and got["m"].to_list() == [n + 4950 for n in range(100)]
+
+    run_session_mpi(job, step_timeout_s=30)
 
 
 def test_what_a_function_returns_may_be_wrong_without_an_end_of_ranks():

@@ -26,7 +26,7 @@ from hpcflow.ir.properties import EdgeProperties, Pattern
 
 @dataclass(frozen=True, eq=False)
 class Bsp(Operator):
-    """`function(ctx, *tables, **arguments) -> table, dict of columns or None`, on all workers at once."""
+    """`function(ctx, *tables, **arguments) -> table, dict of columns, array or None`, on all workers at once."""
 
     function: Callable[..., Any]
     schema: pl.Schema
@@ -53,7 +53,7 @@ class Bsp(Operator):
         """What the function returned, as a table of the declared schema."""
         if result is None:
             return pl.DataFrame(schema=self.schema)
-        df = from_format(self._typed(result), self.name)
+        df = from_format(self._typed(result), self.name, self.schema)
         if not self.schema:
             declared = ", ".join(f"{name!r}: pl.{dtype!r}" for name, dtype in df.schema.items())
             raise SchemaError(

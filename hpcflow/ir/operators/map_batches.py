@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import polars as pl
 
 from hpcflow.errors import SchemaError
+from hpcflow.ir.operators.bare_arrays import from_array, to_array
 from hpcflow.ir.operators.base import Operator, TaskInfo
 
-Format = Literal["polars", "arrow", "numpy", "pandas"]
+Format = Literal["polars", "arrow", "numpy", "array", "pandas"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +34,7 @@ class MapBatches(Operator):
         df = inputs[0].collect()
         if df.height == 0:
             return pl.LazyFrame(schema=self.schema)
-        return conform(from_format(self.function(to_format(df, self.format)), self.name), self.schema, self.name).lazy()
+        return conform(from_format(self.function(to_format(df, self.format)), self.name, self.schema), self.schema, self.name).lazy()
 
     @property
     def deterministic(self) -> bool:
@@ -63,20 +65,24 @@ class FlatMap(Operator):
 
 
 def to_format(df: pl.DataFrame, format: Format) -> Any:
-    """The batch as the user asked for it: a table, or for "numpy" a dict of column name -> array (views where the type allows)."""
+    """The batch as the user asked for it: a table, for "numpy" a dict of column name -> array (views where the type allows), "array" one array."""
     if format == "arrow":
         return df.to_arrow()
     if format == "pandas":
         return df.to_pandas()
     if format == "numpy":
         return {column.name: column.to_numpy() for column in df.get_columns()}
+    if format == "array":
+        return to_array(df)
     return df
 
 
-def from_format(result: Any, operator: str) -> pl.DataFrame:
-    """A Polars, Arrow or pandas table, or a mapping of columns, as a DataFrame."""
+def from_format(result: Any, operator: str, schema: pl.Schema | None = None) -> pl.DataFrame:
+    """A Polars, Arrow or pandas table, a mapping of columns, or an array of the columns of `schema`, as a DataFrame."""
     if isinstance(result, pl.DataFrame):
         return result
+    if isinstance(result, np.ndarray):
+        return from_array(result, schema or pl.Schema(), operator)
     if isinstance(result, pl.LazyFrame):
         return result.collect()
     if isinstance(result, dict):
@@ -90,8 +96,8 @@ def from_format(result: Any, operator: str) -> pl.DataFrame:
         assert isinstance(converted, pl.DataFrame)
         return converted
     raise SchemaError(
-        f"the function of {operator} returned {type(result).__name__}; return a polars.DataFrame, a pyarrow.Table, a pandas.DataFrame or a "
-        f"dict of columns"
+        f"the function of {operator} returned {type(result).__name__}; return a polars.DataFrame, a pyarrow.Table, a pandas.DataFrame, a "
+        f"dict of columns or an array"
     )
 
 

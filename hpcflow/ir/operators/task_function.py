@@ -93,5 +93,5 @@ def put_together(result: Any, schema: pl.Schema, title: str) -> pl.DataFrame:
     if result is None:
         return pl.DataFrame(schema=schema)
     if isinstance(result, Iterator):
-        return pl.concat([pl.DataFrame(schema=schema), *(conform(from_format(part, title), schema, title) for part in result)])
-    return conform(from_format(result, title), schema, title)
+        return pl.concat([pl.DataFrame(schema=schema), *(conform(from_format(part, title, schema), schema, title) for part in result)])
+    return conform(from_format(result, title, schema), schema, title)
