@@ -1,6 +1,7 @@
 """Processes by /proc, and as macOS tells of them (its programs are scripts of the test's here)."""
 
 import os
+import signal
 import subprocess
 
 import pytest
@@ -24,6 +25,17 @@ def test_a_process_is_known_by_its_start_and_a_dead_one_has_none():
         os.sched_yield()
     child.wait()
     assert processes.process_start(child.pid) == ""
+
+
+def test_a_shell_is_found_and_not_the_copies_it_makes_of_itself(tmp_path):
+    script = tmp_path / "script.sh"
+    script.write_text("for i in 1 2 3 4; do (while :; do sleep 0.05; done) & done; echo; wait\n")
+    with subprocess.Popen(["/bin/sh", str(script)], start_new_session=True, stdout=subprocess.PIPE) as shell:
+        try:
+            shell.stdout.readline()
+            assert processes.processes_of([["/bin/sh", str(script)]]) == {("/bin/sh", str(script)): shell.pid}
+        finally:
+            os.killpg(shell.pid, signal.SIGKILL)
 
 
 @pytest.fixture

@@ -38,10 +38,15 @@ def process_state(pid: int) -> str:
 
 
 def processes_of(argvs: Sequence[Sequence[str]]) -> dict[tuple[str, ...], int]:
-    """Those of the argument lists that some process runs -> its pid."""
+    """Those of the argument lists that some process runs -> its pid; a shell before the copies of itself that it makes for `( )`, `&` and `|`."""
     wanted = {tuple(argv) for argv in argvs}
     longest = max(map(len, wanted), default=0)
-    return {argv[:n]: pid for pid, argv in _every() for n in range(1, longest + 1) if argv[:n] in wanted}
+    found: dict[tuple[str, ...], int] = {}
+    for pid, argv in _every():
+        for words in (argv[:n] for n in range(1, longest + 1)):
+            if words in wanted and (words not in found or _leads_session(pid)):
+                found[words] = pid
+    return found
 
 
 def parse_stat(text: str) -> tuple[str, str]:
@@ -89,6 +94,13 @@ def _start_and_state(pid: int) -> tuple[str, str]:
         return parse_stat((PROC / str(pid) / "stat").read_text())
     except OSError:
         return ("", "") if (PROC / "self").exists() else parse_ps(_ask("ps", "-o", "state=,lstart=", "-p", str(pid)))
+
+
+def _leads_session(pid: int) -> bool:
+    try:
+        return os.getsid(pid) == pid
+    except OSError:  # it has ended
+        return False
 
 
 def _every() -> Iterator[tuple[int, tuple[str, ...]]]:
