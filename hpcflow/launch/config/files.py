@@ -22,6 +22,7 @@ from hpcflow.launch.config import toml_text, yaml_text
 from hpcflow.launch.config.buildable import Buildable
 from hpcflow.launch.config.building import check
 from hpcflow.launch.config.document import SCHEMA, Decoder, encode, hash_of, settle
+from hpcflow.launch.config.grammar import cut
 from hpcflow.launch.config.script import Script
 
 Format = Literal["yaml", "json", "toml"]
@@ -114,8 +115,8 @@ def read_text(path: str | os.PathLike[str]) -> str:
     """The file's text; ConfigError when it cannot be read."""
     try:
         return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the configuration file {os.fspath(path)} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"the configuration file {cut(os.fspath(path))} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def read_section(path: str | os.PathLike[str], section: str = "") -> tuple[Any, tuple[Any, ...], Lines]:
@@ -131,7 +132,20 @@ def read_section(path: str | os.PathLike[str], section: str = "") -> tuple[Any, 
 
 
 def parse(text: str, format: Format, source: str) -> tuple[Any, Lines]:
-    """Data and lines of a text in one of the formats."""
+    """Data and lines of a text in one of the formats. Raises ConfigError, of one line."""
+    try:
+        data, lines = _parsed(text, format, source)
+    except RecursionError:
+        raise ConfigError(f"{source}: nested too deeply") from None
+    level, depth = [data], 0
+    while level := [part for value in level for part in (value.values() if isinstance(value, dict) else value if isinstance(value, list) else ())]:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise ConfigError(f"{source}: nested deeper than {MAX_DEPTH} levels")
+    return data, lines
+
+
+def _parsed(text: str, format: Format, source: str) -> tuple[Any, Lines]:
     if format == "yaml":
         return yaml_text.parse(text, source)
     if format == "toml":
@@ -141,11 +155,15 @@ def parse(text: str, format: Format, source: str) -> tuple[Any, Lines]:
     try:
         data = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{source}: no JSON: {error}") from None
+        raise ConfigError(f"{source}: no JSON: {str(error).partition('; use sys.')[0]}") from None
     try:
         return data, yaml_text.parse(text, source)[1]  # JSON is YAML: for the lines alone
     except ConfigError:
         return data, {}
+
+
+MAX_DEPTH = 200
+"""Levels of a file: configurations have a dozen, and what reads them calls itself for each."""
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

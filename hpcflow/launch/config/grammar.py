@@ -102,6 +102,15 @@ _NAME = re.compile(r"[^\W\d]\w*")
 _SECTION = re.compile(r"[\w-]+(\.[\w-]+)*")
 _ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "t": "\t", "r": "\r"}
 _CLOSES = {"(": ")", "[": "]", "{": "}"}
+MAX_DEPTH = 64
+"""Brackets within brackets, and steps of a path."""
+_SHOWN = 160
+
+
+def cut(text: str) -> str:
+    """`repr(text)` for a message of one line, a long one without its middle."""
+    shown = repr(text)
+    return shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN // 2]}...{shown[-_SHOWN // 2 :]}"
 
 
 def parse(text: str) -> Override:
@@ -111,30 +120,32 @@ def parse(text: str) -> Override:
     erased = text.startswith("~")
     found = _PATH.match(text, 1 if erased else 0)
     if not found:
-        raise ConfigError(f"{text!r} is no override; write name=value, name+=value, name-=value, ~name or @file.yaml")
+        raise ConfigError(f"{cut(text)} is no override; write name=value, name+=value, name-=value, ~name or @file.yaml")
     rest = text[found.end() :]
     if erased:
         if rest:
-            raise ConfigError(f"{text!r}: behind ~ stands the name alone, and {rest!r} is too much")
+            raise ConfigError(f"{cut(text)}: behind ~ stands the name alone, and {cut(rest)} is too much")
         return Override(text, text, _steps(found[0]), "~", ())
     operators: tuple[Operator, ...] = ("=", "+=", "-=")
     for operator in operators:
         if rest.startswith(operator):
             return Override(text, found[0] + operator, _steps(found[0]), operator, _values(rest[len(operator) :], text))
-    raise ConfigError(f"{text!r}: expected =, += or -= behind {found[0]!r}")
+    raise ConfigError(f"{cut(text)}: expected =, += or -= behind {cut(found[0])}")
 
 
 def _steps(path: str) -> tuple[str | int, ...]:
     steps: list[str | int] = []
     for key, index, quoted in _STEP.findall(path):
         steps.append(int(index) if index else _unquoted(quoted) if quoted else key)
+    if len(steps) > MAX_DEPTH:
+        raise ConfigError(f"{cut(path)}: a path has at most {MAX_DEPTH} steps")
     return tuple(steps)
 
 
 def parse_path(text: str) -> tuple[str | int, ...]:
     """The steps of a path alone."""
     if not _PATH.fullmatch(text):
-        raise ConfigError(f"{text!r} is no path; write a.b, a[0] or a['key']")
+        raise ConfigError(f"{cut(text)} is no path; write a.b, a[0] or a['key']")
     return _steps(text)
 
 
@@ -147,7 +158,7 @@ def _values(text: str, whole: str) -> tuple[Value, ...]:
 
 def _not_empty(piece: str, whole: str) -> str:
     if not piece.strip():
-        raise ConfigError(f"{whole!r}: a value of the sweep is empty; put text that holds a comma in quotes")
+        raise ConfigError(f"{cut(whole)}: a value of the sweep is empty; put text that holds a comma in quotes")
     return piece.strip()
 
 
@@ -157,7 +168,7 @@ def parse_value(text: str, whole: str = "") -> Value:
     if short[:1] in ("'", '"') and _quote_end(short, 0) == len(short):
         return Quoted(text, _unquoted(short, whole))
     if short[:1] in ("'", '"') and 0 < _quote_end(short, 0) < len(short):
-        raise ConfigError(f"{whole!r}: {short[_quote_end(short, 0) :]!r} stands behind a closing quote; quote the whole text")
+        raise ConfigError(f"{cut(whole)}: {cut(short[_quote_end(short, 0) :])} stands behind a closing quote; quote the whole text")
     if short.startswith("@"):
         return _file(short)
     if short.startswith("[") and short.endswith("]"):
@@ -193,7 +204,7 @@ def _file(text: str) -> FileRef:
         path, colon, section = rest.rpartition(":")
         path, behind = (path, colon + section) if colon and _SECTION.fullmatch(section) else (rest, "")
     if not path or (behind and not (behind.startswith(":") and _SECTION.fullmatch(behind[1:]))):
-        raise ConfigError(f"{text!r}: a file is written @file.yaml or @file.yaml:section")
+        raise ConfigError(f"{cut(text)}: a file is written @file.yaml or @file.yaml:section")
     return FileRef(text, path, behind[1:])
 
 
@@ -208,21 +219,23 @@ def split(text: str, separator: str, whole: str) -> list[str]:
         if begins and character in "'\"":
             position = _quote_end(text, position)
             if position < 0:
-                raise ConfigError(f"{whole!r}: a quote is not closed")
+                raise ConfigError(f"{cut(whole)}: a quote is not closed")
             begins = False
             continue
         if character in _CLOSES:
             closers.append(_CLOSES[character])
+            if len(closers) > MAX_DEPTH:
+                raise ConfigError(f"{cut(whole)}: more than {MAX_DEPTH} brackets within each other; put it into a file")
         elif character in ")]}":
             if not closers or closers.pop() != character:
-                raise ConfigError(f"{whole!r}: {character!r} closes nothing; put text with brackets in quotes")
+                raise ConfigError(f"{cut(whole)}: {character!r} closes nothing; put text with brackets in quotes")
         elif character == separator and not closers:
             pieces.append(text[start:position])
             start = position + 1
-        begins = character in "([{,:=" or (begins and character == " ")
+        begins = character in "([{,:=" or (begins and character in " @")
         position += 1
     if closers:
-        raise ConfigError(f"{whole!r}: {closers[-1]!r} is missing; put text with brackets in quotes")
+        raise ConfigError(f"{cut(whole)}: {closers[-1]!r} is missing; put text with brackets in quotes")
     return [*pieces, text[start:]]
 
 
@@ -257,7 +270,7 @@ def _unquoted(quoted: str, whole: str = "") -> str:
             size = {"u": 4, "U": 8}.get(escape, 0)
             digits = inner[position + 2 : position + 2 + size]
             if not size or not re.fullmatch(f"[0-9a-fA-F]{{{size}}}", digits) or int(digits, 16) > 0x10FFFF:
-                raise ConfigError(f'{whole or quoted!r}: \\{escape} is no escape; there are \\" \\\\ \\n \\t \\r \\uXXXX \\UXXXXXXXX')
+                raise ConfigError(f'{cut(whole or quoted)}: \\{escape} is no escape; there are \\" \\\\ \\n \\t \\r \\uXXXX \\UXXXXXXXX')
             result.append(chr(int(digits, 16)))
             position += 2 + size
     return "".join(result)

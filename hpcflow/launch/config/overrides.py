@@ -32,7 +32,7 @@ from hpcflow.launch.config.buildable import (
 from hpcflow.launch.config.convert import from_file, is_mapping_type, item_annotations
 from hpcflow.launch.config.document import Decoder
 from hpcflow.launch.config.files import read_section
-from hpcflow.launch.config.grammar import Bare, FileRef, Items, Override, Pairs, Quoted, Value, parse, parse_value
+from hpcflow.launch.config.grammar import Bare, FileRef, Items, Override, Pairs, Quoted, Value, cut, parse, parse_value
 from hpcflow.launch.config.origin import Origin, within
 from hpcflow.launch.config.stands import members
 from hpcflow.launch.config.target import UNSET
@@ -53,7 +53,7 @@ def override(config: Any, *words: str) -> None:
     for one in parsed:
         if len(one.values) > 1:
             raise ConfigError(
-                f"{one.raw!r} is a sweep of {len(one.values)} values, and one is wanted; put text that holds a comma in quotes, a list in []"
+                f"{cut(one.raw)} is a sweep of {len(one.values)} values, and one is wanted; put text that holds a comma in quotes, a list in []"
             )
     draft = clone(config)
     for one in parsed:
@@ -111,8 +111,9 @@ def apply(config: Any, one: Override, origin: Origin | None = None) -> None:
             container = _replaced(get_argument(node, name), inner, annotation, one, f"{name_of(node)}.{name}")
             set_argument(node, name, container)
         except ConfigError as error:
-            said = repr(one.raw) if origin is None else str(origin)
-            raise ConfigError(str(error) if one.raw in str(error) else f"{said}: {error}") from None
+            said = cut(one.raw) if origin is None else str(origin)
+            known = one.raw in str(error) or cut(one.raw) in str(error)
+            raise ConfigError(str(error) if known else f"{said}: {error}") from None
 
 
 def _locate(config: Any, one: Override) -> tuple[Any, str, Steps]:
@@ -121,7 +122,7 @@ def _locate(config: Any, one: Override) -> tuple[Any, str, Steps]:
     while True:
         name = steps.pop(0)
         if not isinstance(name, str):
-            raise ConfigError(f"{one.raw!r}: {name_of(node)} is no list")
+            raise ConfigError(f"{cut(one.raw)}: {name_of(node)} is no list")
         annotation_of(node, name)  # raises for what is no parameter
         if not steps:
             return node, name, ()
@@ -219,7 +220,7 @@ def _operated(old: Any, operator: str, node: Value, annotation: Any, where: str)
     if isinstance(old, int | float):
         change = from_text(node, float if isinstance(old, float) else annotation, where)
         if isinstance(change, bool) or not isinstance(change, int | float):
-            raise ConfigError(f"{where}: a number is added to a number, not {node.raw!r}")
+            raise ConfigError(f"{where}: a number is added to a number, not {cut(node.raw)}")
         return old + change if adding else old - change
     if isinstance(old, str):
         if not adding:

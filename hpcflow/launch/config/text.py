@@ -19,7 +19,7 @@ from hpcflow.launch.config import factories
 from hpcflow.launch.config.buildable import Buildable, Config, annotation_of, make, set_argument
 from hpcflow.launch.config.check import check_value, why_unchecked
 from hpcflow.launch.config.convert import is_mapping_type, is_sequence_type, item_annotations, leaf_from_text, sequence_of
-from hpcflow.launch.config.grammar import Bare, Call, FileRef, Items, Pairs, Quoted, Value
+from hpcflow.launch.config.grammar import Bare, Call, FileRef, Items, Pairs, Quoted, Value, cut
 from hpcflow.launch.config.stands import is_callable_type, members, spelled
 from hpcflow.launch.config.target import UNSET
 
@@ -56,7 +56,7 @@ def from_text(node: Value, annotation: Any, where: str) -> Any:
         return node.raw
     if problem:
         raise ConfigError(problem)
-    raise ConfigError(f"{where}: expected {spelled(annotation)}, got the text {node.raw!r}{_hint(node, annotation)}")
+    raise ConfigError(f"{where}: expected {spelled(annotation)}, got the text {cut(node.raw)}{_hint(node, annotation)}")
 
 
 def _hint(node: Value, annotation: Any) -> str:
@@ -103,7 +103,7 @@ def _leaf(text: str, kind: Any) -> Any:
         lower = text.lower()
         return True if lower in _TRUE or text == "1" else False if lower in _FALSE or text == "0" else UNSET
     if kind is int:
-        return int(text) if _INT.fullmatch(text) else int(text, 16) if _HEX.fullmatch(text) else UNSET
+        return _whole(text) if _INT.fullmatch(text) else int(text, 16) if _HEX.fullmatch(text) else UNSET
     if kind is float:
         return float(text) if _FLOAT.fullmatch(text) else UNSET
     if kind is bytes:
@@ -114,6 +114,13 @@ def _leaf(text: str, kind: Any) -> Any:
         except ValueError:
             return UNSET
     return leaf_from_text(text, kind, otherwise=UNSET)
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:  # Python reads no more digits than sys.get_int_max_str_digits() says
+        raise ConfigError(f"{cut(text)} has more digits than a whole number may have") from None
 
 
 def _pairs(node: Pairs, kind: Any, where: str) -> Any:
@@ -186,7 +193,7 @@ def guess(node: Value) -> Any:
     if text in _NULL or text in ("true", "false"):
         return None if text in _NULL else text == "true"
     if _INT.fullmatch(text):
-        return int(text)
+        return _whole(text)
     return float(text) if _FLOAT.fullmatch(text) else node.raw
 
 

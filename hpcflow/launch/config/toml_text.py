@@ -42,8 +42,8 @@ def parse(text: str, source: str) -> tuple[Any, dict[tuple[Any, ...], int]]:
     """The data and, by place, the line from 1. Raises ConfigError with file and line."""
     try:
         data = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(f"{source}: no TOML: {error}") from None
+    except (ValueError, RecursionError) as error:  # a TOMLDecodeError, or more digits than Python reads
+        raise ConfigError(f"{source}: no TOML: {str(error).partition('; use sys.')[0]}") from None
     return _restored(data), _lines(text)
 
 

@@ -30,7 +30,7 @@ def parse(text: str, source: str) -> tuple[Any, dict[tuple[Any, ...], int]]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{source}:{mark.line + 1}" if mark is not None else source
-        raise ConfigError(f"{place}: no YAML: {getattr(error, 'problem', None) or error}") from None
+        raise ConfigError(f"{place}: no YAML: {getattr(error, 'problem', None) or ' '.join(str(error).split())}") from None
     except RecursionError:
         raise ConfigError(f"{source}: nested too deeply") from None
     lines: dict[tuple[Any, ...], int] = {}
@@ -70,7 +70,10 @@ class _Reader:
             if node.tag != "tag:yaml.org,2002:str":
                 raise self.error(node, f"the tag {node.tag} is not read")
             return node.value
-        return plain_scalar(node.value)
+        try:
+            return plain_scalar(node.value)
+        except ValueError as error:  # more digits than Python reads
+            raise self.error(node, str(error).partition("; use sys.")[0]) from None
 
     def error(self, node: Any, message: str) -> ConfigError:
         return ConfigError(f"{self.source}:{node.start_mark.line + 1}: {message}")
