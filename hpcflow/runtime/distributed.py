@@ -122,10 +122,10 @@ def run_rank(
     on_control(control, ranks)
     try:
         _settle(engine)
-        comm.Barrier()  # from here on messages of this run find their handlers on every rank
         started = time.monotonic()
-        if engine.rank == 0:
+        if engine.rank == 0:  # before any rank has something to tell
             emit(_started(run, ranks, isinstance(activity, ThreadActivity)))
+        comm.Barrier()  # from here on messages of this run find their handlers on every rank
         value, leaving = _executed(run, context)
         finish_checks(context.comm)
         context.metrics.flush()

@@ -29,9 +29,9 @@ def test_a_step_without_progress_is_reported_once_with_all_stacks(capfd):
 
 def test_a_step_that_moves_is_left_alone():
     stalls = []
-    watchdog = Watchdog(timeout_s=0.2, on_stall=lambda name, report: stalls.append(name))
+    watchdog = Watchdog(timeout_s=0.5, on_stall=lambda name, report: stalls.append(name))
     with watchdog.watch("step 8") as progress:
-        for _ in range(12):
+        for _ in range(14):
             time.sleep(0.05)
             progress.advance()
     watchdog.stop()
