@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from hpcflow.errors import ConfigError
@@ -52,12 +53,19 @@ def _called(task: Buildable, call: dict[str, Any]) -> dict[str, Any]:
     return {**call, "_partial_": True} if isinstance(task, Config) else call
 
 
-def _secret_in(value: Any, path: str) -> str | None:
-    """Where in a tree of Configs and containers the first Secret stands."""
+def _secrets_in(value: Any, path: str) -> Iterator[tuple[str, Secret]]:
+    """Where in a tree of Configs and containers Secrets stand."""
     if isinstance(value, Secret):
-        return path
+        yield path, value
+        return
     parts = state_of(value).arguments.items() if isinstance(value, Buildable) else parts_of(value)
-    return next((found for step, part in parts if (found := _secret_in(part, f"{path}.{step}" if path else str(step))) is not None), None)
+    for step, part in parts:
+        yield from _secrets_in(part, f"{path}.{step}" if path else str(step))
+
+
+def variables_in(task: Buildable) -> list[str]:
+    """The variables that Secrets among a task's arguments name, sorted."""
+    return sorted({secret.source[0] for _, secret in _secrets_in(task, "") if secret.kind == "variable"})
 
 
 def pickled_document(task: Any) -> tuple[dict[str, Any], bytes]:
@@ -69,7 +77,7 @@ def pickled_document(task: Any) -> tuple[dict[str, Any], bytes]:
 
         from hpcflow.launch.config.building import build
 
-        if (place := _secret_in(task, "")) is not None:
+        for place, _ in _secrets_in(task, ""):
             raise ConfigError(f"{place} is a Secret, and by_value=True would write its value into a file: give an importable function")
         assert target is not None
         made = build(task)

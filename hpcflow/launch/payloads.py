@@ -16,7 +16,7 @@ from typing import Any, Literal, cast, get_args
 
 from hpcflow.errors import ConfigError
 from hpcflow.launch import runner
-from hpcflow.launch.calls import call_document, pickled_document
+from hpcflow.launch.calls import call_document, pickled_document, variables_in
 from hpcflow.launch.config.buildable import Buildable, name_of
 from hpcflow.launch.config.files import dumps
 from hpcflow.launch.config.script import Script
@@ -50,7 +50,8 @@ def function_payload(task: Any, executor: Executor, by_value: bool) -> tuple[dic
     argv = [python, f"{TASK_WORD}/runner.py", TASK_WORD]
     label = slug(name_of(task).rpartition(":")[2]) if isinstance(task, Buildable) else slug(getattr(task, "__name__", "function"))
     commands = [{"name": "main", "argv": argv, "env": {}}]
-    return {"kind": "function", "label": label, "commands": commands, "secrets": {}, "workdir": os.getcwd()}, files
+    secrets = {name: {"variable": [name]} for name in (variables_in(task) if isinstance(task, Buildable) else ())}
+    return {"kind": "function", "label": label, "commands": commands, "secrets": secrets, "workdir": os.getcwd()}, files
 
 
 def _written(task: Any) -> bytes:
@@ -72,7 +73,6 @@ def payload_of(task: Any, executor: Executor, mode: str, on_failure: str, packag
         raise ConfigError(f"a group has mode={' or '.join(get_args(Mode))} and on_failure={' or '.join(get_args(OnFailure))}")
     python = getattr(executor, "python", None) or sys.executable
     commands: list[dict[str, Any]] = []
-    secrets: dict[str, Any] = {}
     for item in members:
         member, step = (item.script, item) if isinstance(item, Step) else (item, None)
         if callable(member) and not isinstance(member, Script):
@@ -86,19 +86,26 @@ def payload_of(task: Any, executor: Executor, mode: str, on_failure: str, packag
             if step is not None and step.name is not None:
                 raise ConfigError(f"two steps of one group are called {name!r}: give each its own name")
             name = next(f"{name}-{i}" for i in range(2, len(taken) + 3) if f"{name}-{i}" not in taken)
-        for variable, value in member.env.items():
-            if isinstance(value, Secret) and secrets.setdefault(variable, _reference(value)) != _reference(value):
-                raise ConfigError(f"two commands of one group have different secrets {variable}: give the variables different names")
         plain = {variable: value for variable, value in member.env.items() if not isinstance(value, Secret)}
+        secrets = {variable: _reference(value) for variable, value in member.env.items() if isinstance(value, Secret)}
         own: dict[str, Any] = {} if step is None else {**step.needs, **({"launcher": step.launcher} if step.launcher else {})}
-        commands.append({"name": name, "argv": _placed(member, python, packaged), "env": plain, **own})
+        commands.append({"name": name, "argv": _placed(member, python, packaged), "env": plain, "secrets": secrets, **own})
     if len(commands) == 1:
         label, commands[0]["name"] = commands[0]["name"], "main"
     else:
         label = "group"
+    whole = commands[0].pop("secrets") if len(commands) == 1 else {}  # its lines of setup may use them
     return {
-        "kind": "commands", "label": label, "mode": mode, "on_failure": on_failure, "commands": commands, "secrets": secrets, "workdir": os.getcwd(),
+        "kind": "commands", "label": label, "mode": mode, "on_failure": on_failure, "commands": commands, "secrets": whole, "workdir": os.getcwd(),
     }  # fmt: skip
+
+
+def secrets_of(payload: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
+    """The variables that a payload's Secrets are given to, and those of the submitting process that they name."""
+    groups = [payload.get("secrets", {}), *(command.get("secrets", {}) for command in payload["commands"])]
+    given = frozenset(variable for group in groups for variable in group)
+    named = frozenset(reference["variable"][0] for group in groups for reference in group.values() if "variable" in reference)
+    return given, named
 
 
 def _label(script: Script) -> str:
@@ -135,6 +142,7 @@ def job_request(task: Task, executor: Executor, number: int, key: str, directory
             ),
             name=command["name"],
             environment=dict(command.get("env", {})),
+            secrets={name: _secret(value) for name, value in command.get("secrets", {}).items()},
             launcher=command.get("launcher") or launcher,
             ntasks=command.get("ntasks"),
             cpus_per_task=command.get("cpus_per_task"),

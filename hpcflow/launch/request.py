@@ -31,6 +31,7 @@ class Command:
     argv: the program and its arguments; never read by a shell
     name: for logs and exit files; unique within the job
     environment: variables set for this command, over the job's
+    secrets: variable of this command -> where the job finds its value; the job's other commands do not see it
     launcher: how its ranks start; "mpi" takes what the site has
     ntasks: MPI ranks (None: the job's)
     cpus_per_task: cores of one rank (None: the job's)
@@ -40,6 +41,7 @@ class Command:
     argv: tuple[str, ...]
     name: str = "main"
     environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
     launcher: LauncherName = "none"
     ntasks: int | None = None
     cpus_per_task: int | None = None
@@ -49,6 +51,7 @@ class Command:
         if not self.argv:
             raise ConfigError(f"command {self.name!r} has no program")
         check_variables(self.environment)
+        check_variables(dict.fromkeys(self.secrets, ""))
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class JobRequest:
     on_failure: whether a failed command ends a sequential group
     setup: lines of shell that the user wrote (modules, activation), run before the commands
     environment: variables of all commands
-    secrets: variable -> where the job finds its value
+    secrets: variable of all commands -> where the job finds its value
     workdir: where the commands start
     code: folder of the packaged code; checked against its manifest, and first on Python's path
     ntasks, cpus_per_task, memory_mb, gpus: what the job needs; memory and GPUs of the whole job

@@ -114,6 +114,18 @@ def test_everything_is_private_and_no_secret_is_written_anywhere(at_home, monkey
         assert path.is_dir() or b"very-secret-value" not in path.read_bytes(), path
 
 
+@pytest.mark.parametrize("mode", ["sequential", "parallel"])
+def test_a_group_member_s_secret_is_seen_by_no_other_member(at_home, mode):
+    for name in ("token", "other"):
+        (at_home / name).write_text(f"value of {name}\n")
+        (at_home / name).chmod(0o600)
+    exp = Experiment("members", executor=LocalExecutor(cores=3))
+    given = [Script(inline="echo ${T-none}", env={"T": Secret.file(str(at_home / name))}) for name in ("token", "other")]
+    exp.add([Script(inline="echo ${T-none}"), *given], name="t", mode=mode)
+    assert exp.run().exit_status() == 0
+    assert [exp.logs("t", command=i) for i in range(3)] == ["none\n", "value of token\n", "value of other\n"]
+
+
 def test_a_detached_experiment_ends_without_us_and_can_be_cancelled_with_what_depends_on_it(at_home):
     exp = Experiment("detached", executor=LocalExecutor(cores=4))
     long = exp.add(sh("echo started; sleep 300"), name="long")

@@ -48,6 +48,7 @@ SLURM = {
     "gpu_bind": ([3], ["a;b"], ["closest"]),
     "distribution": ([3], ["a b"], ["block:cyclic"]),
     "exports": (["HOME", [1]], [["no name"], ["A=1"], [""], ["A\n"]], [["HOME", "MY_1"]]),
+    "hand_over": (["TOKEN", [1]], [["no name"], ["A=1"], [""], ["A\n"]], [["TOKEN"]]),
     "requeue": ([1, "yes"], [], [True]),
     "stop_before_s": NUMBER,
     "templates": (["/etc/templates", [1]], [[""], ["a\nb"]], [["/etc/templates"]]),

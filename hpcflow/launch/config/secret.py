@@ -32,7 +32,7 @@ class Secret:
 
     @classmethod
     def variable(cls, name: str) -> Secret:
-        """The environment variable `name` of the job. A local task inherits it; a Slurm job does not: take a file there."""
+        """The environment variable `name` of the job. A local task inherits it; a Slurm job gets it when the executor says so (`hand_over`)."""
         if not name or "=" in name or "\0" in name:
             raise ConfigError(f"{name!r} is not the name of an environment variable")
         return cls("variable", (name,))
@@ -54,7 +54,7 @@ class Secret:
         if self.kind == "variable":
             value = os.environ.get(self.source[0])
             if value is None:
-                raise ConfigError(f"the secret's variable {self.source[0]} is not set here; export it before a local task, on Slurm use Secret.file")
+                raise ConfigError(f"the secret's variable {self.source[0]} is not set here; export it before a local task")
             return value
         return self._read_file() if self.kind == "file" else self._run_command()
 

@@ -181,6 +181,10 @@ class Executor(ABC):
         """Send USR2 to the shell of a job that has claimed its attempt: it looks which of its commands were cancelled."""
         raise LaunchError(f"the executor {self.name!r} cannot cancel a single command: cancel the task")
 
+    def accept_secrets(self, given: frozenset[str], named: frozenset[str]) -> None:
+        """Raises ConfigError when a job here could not read Secrets. given: variables that get them; named: those of this process that they name."""
+        return
+
     def batch_key(self, request: JobRequest) -> Hashable | None:
         """What requests must have in common to be submitted as one batch; None: each is submitted by itself."""
         return None

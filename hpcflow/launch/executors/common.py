@@ -22,9 +22,10 @@ def check_common(executor: object) -> None:
         check_variables(getattr(executor, "env", {}))
     except ConfigError as error:
         raise ConfigError(f"{kind}.env: {error}") from None
-    for name in getattr(executor, "exports", ()):
-        if not _NAME.match(name):
-            raise ConfigError(f"{kind}.exports: {name!r} is no name of a variable: it names those whose values travel; values are given in env")
+    for field in ("exports", "hand_over"):
+        for name in getattr(executor, field, ()):
+            if not _NAME.match(name):
+                raise ConfigError(f"{kind}.{field}: {name!r} is no name of a variable: it names those whose values travel; values are given in env")
     for line in getattr(executor, "setup", ()):
         one_line(executor, "setup", line)
     for field in ("python", "workdir"):

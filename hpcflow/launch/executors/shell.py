@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcflow.errors import ConfigError
+from hpcflow.launch.executors.handing_over import variables_of
 from hpcflow.launch.extras import require
 from hpcflow.launch.launchers.wording import mpirun_flavour
 from hpcflow.launch.request import JobRequest
@@ -42,15 +43,27 @@ def render_script(
     slurm: this is a job of Slurm's, and may ask Slurm to run it again
     """
     commands = [
-        {"name": command.name, "index": index, "argv": argvs[command.name], "environment": dict(command.environment)}
+        {
+            "name": command.name,
+            "index": index,
+            "argv": argvs[command.name],
+            "environment": dict(command.environment),
+            "secrets": list(command.secrets),
+        }
         for index, command in enumerate(request.commands)
     ]
+    secrets = [{"into": name, "name": name, "source": source, "exported": True} for name, source in request.secrets.items()]
+    for index, command in enumerate(request.commands):  # of one command alone: in a variable of the shell until that command begins
+        own = command.secrets.items()
+        secrets += [{"into": f"hf_secret_{index}_{name}", "name": name, "source": source, "exported": False} for name, source in own]
     return render_template(
         template,
         searchpath,
         request=request,
         task_directory=str(Path(request.directory).parent.parent),
         commands=commands,
+        secrets=secrets,
+        handed_over=variables_of(request) if slurm else (),
         setup=tuple(Verbatim(line) for line in request.setup),
         directives=directives,
         slurm=slurm,
@@ -63,8 +76,8 @@ def render_script(
 
 def _secret_names(request: JobRequest) -> list[str]:
     """Variables whose values no metadata may show."""
-    sources = [secret.source[0] for secret in request.secrets.values() if secret.kind == "variable"]
-    return sorted({*request.secrets, *sources})
+    own = (name for command in request.commands for name in command.secrets)
+    return sorted({*request.secrets, *own, *variables_of(request)})
 
 
 def _pythons(request: JobRequest) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from typing import ClassVar
 
 from hpcflow.errors import ConfigError, LaunchError
 from hpcflow.launch.checked import at_least, checked
-from hpcflow.launch.executors import slurm_array
+from hpcflow.launch.executors import handing_over, slurm_array
 from hpcflow.launch.executors import slurm_commands as commands
 from hpcflow.launch.executors import slurm_query as query
 from hpcflow.launch.executors.base import (
@@ -30,6 +30,7 @@ from hpcflow.launch.executors.base import (
     JobStatus,
     QueryFailedError,
     Rendered,
+    SubmitUnclearError,
     ranks_of,
     read_exit,
     taken_from_its_node,
@@ -64,7 +65,8 @@ class SlurmExecutor(SlurmFields, Executor):
     components: those of a heterogeneous job beyond the first; one MPI world by srun
     extra_directives: options as they are, e.g. ("--spread-job",); srun_args: words for every srun
     cpu_bind, gpu_bind, distribution: of the steps that srun starts, in srun's words, e.g. "cores", "closest", "block:cyclic" (default: the site's)
-    exports: variables whose values travel along; env: variables with values; setup: lines of shell; python; workdir
+    exports: variables whose values travel along, in the job's script; env: variables with values; setup: lines of shell; python; workdir
+    hand_over: variables of the submitting process that a Secret may name: their values wait in a private file, which the job reads once and deletes
     requeue: whether Slurm may run a job again by itself
     stop_before_s: USR1 to the job this long before its time limit, for `launch.should_stop()`
     templates: folders with a site's job templates
@@ -83,6 +85,7 @@ class SlurmExecutor(SlurmFields, Executor):
     gpu_bind: str | None = None
     distribution: str | None = None
     exports: tuple[str, ...] = EXPORTED
+    hand_over: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     setup: tuple[str, ...] = ()
     python: str | None = None
@@ -112,14 +115,28 @@ class SlurmExecutor(SlurmFields, Executor):
         at_least(self, 1, "stop_before_s")
         dependency_text(self.dependency, self.dependency_any)
         check_common(self)
+        if self.requeue and self.hand_over:
+            raise ConfigError(
+                "hand_over: a value is handed over once, and requeue=True lets Slurm run the job again by itself; take Secret.file there"
+            )
         if self.stop_before_s is not None and self.signal is not None:
             raise ConfigError("stop_before_s and signal both send a signal before the end: give one of them")
+
+    def accept_secrets(self, given: frozenset[str], named: frozenset[str]) -> None:
+        if written := sorted((given | named) & {*self.exports, *self.env}):
+            raise ConfigError(f"{written[0]} is a Secret's, and exports and env write values into the job's script: take it out of them")
+        if missing := sorted(named - set(self.hand_over)):
+            raise ConfigError(
+                f"Secret.variable({missing[0]!r}): a Slurm job inherits no variable of the process that submits it; take Secret.file or "
+                f"Secret.command, or SlurmExecutor(hand_over=({missing[0]!r},)), which keeps the value in a private file until the job has read it"
+            )
 
     # -- what would be submitted ---------------------------------------------------------------------------------------------------------------------
 
     def render(self, request: JobRequest) -> Rendered:
         parallel = request.mode == "parallel" and len(request.commands) > 1
         argvs = {c.name: self._with_srun_args(slurm_argv(c, request, parallel)) for c in request.commands}
+        self.accept_secrets(handing_over.given_by(request), frozenset(handing_over.variables_of(request)))
         exported = {name: os.environ[name] for name in self.exports if name in os.environ}
         cores = str(self.cpus_per_task or request.cpus_per_task)
         ranks = {"POLARS_MAX_THREADS": cores} if any(command.launcher != "none" for command in request.commands) else {}  # as mpirun's ranks get it
@@ -196,15 +213,13 @@ class SlurmExecutor(SlurmFields, Executor):
     # -- what contacts Slurm -------------------------------------------------------------------------------------------------------------------------
 
     def submit(self, rendered: Rendered) -> JobHandle:
-        write_files(rendered)
         request = rendered.request
-        return JobHandle(request.key, request.directory, commands.sbatch(rendered.argv, f"task {request.task!r}"))
+        id = _sbatch(rendered.argv, f"task {request.task!r}", [rendered])
+        return JobHandle(request.key, request.directory, id)
 
     def submit_batch(self, batch: Batch) -> dict[str, JobHandle]:
-        for rendered in batch.elements.values():
-            write_files(rendered)
         script = slurm_array.write(batch, self.render_batch(batch))
-        id = commands.sbatch(("sbatch", "--parsable", str(script)), f"{len(batch.elements)} tasks as an array")
+        id = _sbatch(("sbatch", "--parsable", str(script)), f"{len(batch.elements)} tasks as an array", list(batch.elements.values()))
         requests = {index: rendered.request for index, rendered in batch.elements.items()}
         return {request.key: JobHandle(request.key, request.directory, f"{id}_{index}") for index, request in requests.items()}
 
@@ -243,7 +258,9 @@ class SlurmExecutor(SlurmFields, Executor):
                     open_ones[handle.id] = handle
         for id, status in _told(list(open_ones), problems).items() if open_ones else ():
             with _kept(problems):
-                found[open_ones[id].key] = _closer(open_ones[id], status)
+                found[open_ones[id].key] = closer = _closer(open_ones[id], status)
+                if closer.state.final:
+                    handing_over.take_back([open_ones[id].directory])  # it may never have begun
         if problems:
             raise QueryFailedError("; ".join(problems), found)
         return found
@@ -251,9 +268,24 @@ class SlurmExecutor(SlurmFields, Executor):
     def cancel(self, handles: Sequence[JobHandle], force: bool = False) -> None:
         for some in slurm_array.short_ids([handle.id for handle in handles]):
             commands.scancel((*(("--signal=KILL", "--full") if force else ()), *some))
+        handing_over.take_back(handle.directory for handle in handles)
 
     def tell(self, handle: JobHandle) -> None:
         commands.scancel(("--batch", "--signal=USR2", handle.id))
+
+
+def _sbatch(argv: Sequence[str], what: str, all_rendered: Sequence[Rendered]) -> str:
+    """Write the files of the attempts, and submit; the job's id. Values that are handed over stay only when the job may have been taken."""
+    try:
+        for rendered in all_rendered:
+            write_files(rendered)
+            handing_over.hand_over(rendered.request)
+        return commands.sbatch(argv, what)
+    except SubmitUnclearError:
+        raise
+    except BaseException:
+        handing_over.take_back(rendered.request.directory for rendered in all_rendered)
+        raise
 
 
 @contextlib.contextmanager

@@ -46,7 +46,7 @@ from hpcflow.launch.group import sized
 from hpcflow.launch.home import home_path, slug
 from hpcflow.launch.launchers.environment import without_launcher
 from hpcflow.launch.packagers.base import Package, Packager, pack
-from hpcflow.launch.payloads import function_payload, payload_of
+from hpcflow.launch.payloads import function_payload, payload_of, secrets_of
 from hpcflow.launch.results import read_result
 
 
@@ -148,6 +148,7 @@ class Experiment:
         else:
             payload = payload_of(task, where, mode, on_failure, self.packager is not None)
             payload["commands"], where, resources = sized(payload["commands"], mode, where, resources)
+        where.accept_secrets(*secrets_of(payload))
         base = name or payload["label"]
         taken = {other.name for other in self._tasks}
         if name is not None and name in taken:
