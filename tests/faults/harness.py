@@ -94,6 +94,14 @@ def launch(
     return Ended(status, out.read_text(), err.read_text(), time.monotonic() - started, after, left)
 
 
+def processes_left(tag: str, settle_s: float = 5.0) -> tuple[int, ...]:
+    """Processes that carry MARK=tag and still live after `settle_s` seconds; they are ended."""
+    left = _wait_for_none(tag, settle_s)
+    for pid in left:
+        _kill(pid)
+    return left
+
+
 def wait_for(file: Path, word: str, limit_s: float = 20.0) -> str:
     """The text of `file` once `word` is in it."""
     deadline = time.monotonic() + limit_s
