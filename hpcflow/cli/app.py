@@ -25,7 +25,7 @@ def build_app() -> App:
 
 def main(words: list[str] | None = None) -> None:
     """Run one command and end with its exit status: 0, 1 for a failure, 2 for a wrong command line, else the program's own."""
-    from hpcflow.errors import HpcflowError
+    from hpcflow.errors import ConfigError, HpcflowError, LaunchError
 
     if sys.platform == "win32":
         _end(FAILURE, "hpcflow runs on Linux and macOS; on Windows run it within WSL (`wsl --install` in a terminal of Windows)")
@@ -33,6 +33,8 @@ def main(words: list[str] | None = None) -> None:
         status = build_app()(words, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         _end(USAGE_ERROR, f"{_one_line(str(error))}; see `hpcflow --help`")
+    except (ConfigError, LaunchError) as error:
+        _end(FAILURE, " ".join(line.strip() for line in str(error).splitlines()))
     except (HpcflowError, ImportError) as error:
         _end(FAILURE, str(error))
     except BrokenPipeError:

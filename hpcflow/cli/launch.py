@@ -56,8 +56,10 @@ def submit(
         local, slurm, or one that is installed, with fields or without, e.g. slurm(nodes=2); default: the setting `executor`, else local.
     set
         A field of the executor, e.g. --set nodes=2 --set time=01:00:00 --set setup='["module load gcc"]' --set env='{LANG: C}'.
-    title, name
-        Of the experiment and of its task; default: the script's name.
+    title
+        Of the experiment; default: the script's name.
+    name
+        Of its task; default: the script's name.
     retries
         Further attempts after a failure.
     detach
@@ -282,15 +284,9 @@ def _open(text: str) -> Experiment:
 
 
 def _start(experiment: Experiment, detach: bool, json: bool) -> None:
-    import sys
-
-    experiment.run(detach=detach, listener=None if json else _tell)
+    experiment.run(detach=detach, listener=None if json else _tell, quiet=json)
     if json:
         _print_json({"id": experiment.id, "directory": str(experiment.directory)})
-        return
-    words = ("status", "logs", "cancel") if detach else ("show", "logs", "rerun")
-    for word in words:
-        print(f"hpcflow launch {word} {experiment.id}", file=sys.stderr)
 
 
 def _tell(task: str, state: TaskState, detail: str) -> None:
@@ -352,12 +348,12 @@ def _known(code: int | None) -> str:
 
 def _print_table(heads: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     from hpcflow.launch.experiment.views import printable
 
-    table = Table(*heads, box=None, pad_edge=False)
+    table = Table(*(Column(head, overflow="fold") for head in heads), box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(Text(printable(str(cell)).replace("\n", " ")) for cell in row))
     Console().print(table)

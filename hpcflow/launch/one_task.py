@@ -26,7 +26,7 @@ def run(task: Any, executor: Executor | None = None, *, title: str | None = None
     """
     experiment = Experiment(title or _title(task), executor)
     handle = experiment.add(task, **options)
-    experiment.run(detach=detach)
+    experiment.run(detach=detach, quiet=not detach)
     return handle
 
 
@@ -38,7 +38,7 @@ def map(
     tasks = [experiment.add(Partial(function, item), name=f"{i}", **options) for i, item in enumerate(items)]
     if not tasks:
         return []
-    experiment.run()
+    experiment.run(quiet=True)
     states = experiment.status()
     failed = [name for name, state in states.items() if state.value != "succeeded"]
     if failed:

@@ -19,6 +19,7 @@ from hpcflow.launch.experiment.decide import TaskState
 from hpcflow.launch.experiment.experiment import Experiment
 from hpcflow.launch.experiment.records import Records
 from hpcflow.launch.experiment.views import experiment_row, printable, status_rows
+from hpcflow.launch.one_task import run as launch_run
 
 
 @pytest.fixture(autouse=True)
@@ -314,8 +315,19 @@ def test_experiments_are_found_by_id_and_title_and_listed_as_a_table(at_home):
 def test_logs_are_printed_while_tasks_run(at_home, capfd):
     exp = Experiment("tail", executor=LocalExecutor(cores=2))
     exp.add(sh("printf 'one\\n\\033[31mtwo'"), name="a")
-    exp.run(tail_logs=True)
+    exp.run(tail_logs=True, quiet=True)
     assert capfd.readouterr().err.splitlines() == ["a | one", "a | \ufffd[31mtwo"]
+
+
+def test_run_prints_the_next_three_commands_unless_it_is_to_be_quiet(at_home, capfd):
+    for detach, words in ((False, ("show", "logs", "rerun")), (True, ("status", "logs", "cancel"))):
+        exp = Experiment("next")
+        exp.add(sh("true"))
+        exp.run(detach=detach)
+        exp.wait(timeout_s=30)
+        assert capfd.readouterr() == ("", "".join(f"hpcflow launch {word} {exp.id}\n" for word in words))
+    launch_run(sh("true"))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_wrong_use_is_told_at_once(at_home, monkeypatch):

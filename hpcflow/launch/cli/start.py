@@ -87,8 +87,6 @@ def submit(tasks: Sequence[Labelled], executor: Any, title: str, detach: bool) -
     """Run or submit the tasks as one experiment. Returns the exit status: 0 only if every task succeeded, or was submitted with `detach`."""
     experiment = _experiment(tasks, executor, title)
     experiment.run(detach=detach, listener=_tell)
-    for word in ("status", "logs", "cancel") if detach else ("show", "logs", "rerun"):
-        print(f"hpcflow launch {word} {experiment.id}", file=sys.stderr)
     return 0 if detach else int(experiment.exit_status())
 
 

@@ -193,13 +193,16 @@ class Experiment:
 
         return dryrun_text(self.spec(), self.directory)
 
-    def run(self, *, detach: bool = False, sequential: bool = False, tail_logs: bool = False, listener: Listener | None = None) -> Self:
+    def run(
+        self, *, detach: bool = False, sequential: bool = False, tail_logs: bool = False, listener: Listener | None = None, quiet: bool = False
+    ) -> Self:
         """Submit and follow until every task is decided; with `detach` return at once and leave the rest to a process of its own.
 
         Args:
             sequential: each task after the one before it.
             tail_logs: print the logs to stderr as they grow, each line behind its task's name.
             listener: called with (task, state, detail) at every change.
+            quiet: do not print the commands that look at this experiment (to stderr; with `detach` before it is submitted, else at its end).
 
         Raises:
             LaunchError: with `detach`, when Slurm refused a task of a graph without a driver (that task has failed; what was submitted goes on);
@@ -217,6 +220,7 @@ class Experiment:
         self._records = Records.create(self.directory, self.spec(), self._files, _source_files())
         if detach:
             self._detached = True
+            self._tell_next(quiet, "status", "logs", "cancel")
             if slurm_alone.possible(self._records.spec()):
                 lease = Lease.take(self.directory)
                 try:
@@ -238,7 +242,12 @@ class Experiment:
             lease.give_back()
             if tail is not None:
                 tail.close()
+        self._tell_next(quiet, "show", "logs", "rerun")
         return self
+
+    def _tell_next(self, quiet: bool, *words: str) -> None:
+        if not quiet:
+            print("".join(f"hpcflow launch {word} {self.id}\n" for word in words), end="", file=sys.stderr, flush=True)
 
     def _refused_text(self, refused: dict[str, str]) -> str:
         states = self.status()
