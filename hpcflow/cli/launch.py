@@ -38,6 +38,8 @@ def submit(
     set: Annotated[tuple[str, ...], Parameter(name=["--set"], negative=())] = (),
     title: str | None = None,
     name: str | None = None,
+    tag: Annotated[tuple[str, ...], Parameter(name=["--tag"], negative=())] = (),
+    notes: str = "",
     retries: int = 0,
     detach: bool = False,
     check: bool = False,
@@ -60,6 +62,10 @@ def submit(
         Of the experiment; default: the script's name.
     name
         Of its task; default: the script's name.
+    tag
+        A word to find it by (`list --tag`); several times for several.
+    notes
+        What `show` says about it.
     retries
         Further attempts after a failure.
     detach
@@ -83,7 +89,7 @@ def submit(
     if not Path(script).is_file():
         raise ConfigError(f"no such script: {script}")
     where = executor_of(executor or settings().executor or "local", set)
-    experiment = Experiment(title or Path(script).stem, executor=where)
+    experiment = Experiment(title or Path(script).stem, executor=where, tags=tag, notes=notes)
     experiment.add(Script(script, args=arguments), name=name, retries=retries)
     if dry_run or check:
         text = experiment.dryrun() if dry_run else _check(experiment)

@@ -109,6 +109,11 @@ def set_flags(values: Mapping[str, str]) -> None:
     _flags.update(values)
 
 
+def flags_as_variables() -> dict[str, str]:
+    """What the command line has set, as variables for a process that goes on with this one's work."""
+    return {PREFIX + name.upper(): str(value) for name, value in _flags.items()}
+
+
 def settings() -> Settings:
     """The settings as they are now. Raises ConfigError for what is wrong in any source, and for a file of another user."""
     environ = os.environ

@@ -32,12 +32,13 @@ def run(capsys):
 
 
 def test_a_script_is_submitted_listed_shown_and_its_log_printed_without_control_sequences(run):
-    status, _out, err = run("submit", "good.sh", "world", "--title", "first one")
+    status, _out, err = run("submit", "good.sh", "world", "--title", "first one", "--tag", "a", "--tag", "b", "--notes", "for the paper")
     assert status == 0 and "hpcflow: good: succeeded" in err
     id = err.split()[-1]
     assert err.splitlines()[-3:] == [f"hpcflow launch {word} {id}" for word in ("show", "logs", "rerun")]
     assert run("logs", id[:4])[1].strip() == "hello world \ufffd[31m"
     assert run("logs", "first one")[0] == 0
+    assert "for the paper" in run("show", id)[1] and "first one" in run("list", "--tag", "b")[1] and "first one" not in run("list", "--tag", "c")[1]
     assert "first one" in run("list")[1] and "succeeded" in run("show", id)[1]
     (row,) = json.loads(run("list", "--json", "--reindex")[1])
     assert (row["id"], row["state"], row["tasks"]) == (id, "succeeded", 1)

@@ -16,6 +16,7 @@ import getpass
 import itertools
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -48,6 +49,7 @@ from hpcflow.launch.launchers.environment import without_launcher
 from hpcflow.launch.packagers.base import Package, Packager, pack
 from hpcflow.launch.payloads import function_payload, payload_of, secrets_of
 from hpcflow.launch.results import read_result
+from hpcflow.launch.settings import flags_as_variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,7 +249,8 @@ class Experiment:
 
     def _tell_next(self, quiet: bool, *words: str) -> None:
         if not quiet:
-            print("".join(f"hpcflow launch {word} {self.id}\n" for word in words), end="", file=sys.stderr, flush=True)
+            elsewhere = "".join(f"{name}={shlex.quote(value)} " for name, value in flags_as_variables().items() if name.endswith("_HOME"))
+            print("".join(f"{elsewhere}hpcflow launch {word} {self.id}\n" for word in words), end="", file=sys.stderr, flush=True)
 
     def _refused_text(self, refused: dict[str, str]) -> str:
         states = self.status()
@@ -501,6 +504,6 @@ def _with_dependents(spec: Spec, names: Sequence[str]) -> set[str]:
 
 def _supervisor_environment() -> dict[str, str]:
     """Ours without what a batch system put there; the supervisor runs the very hpcflow that this process runs."""
-    kept = without_launcher(os.environ)
+    kept = without_launcher(os.environ) | flags_as_variables()
     package = str(Path(__file__).parents[3])
     return kept | {"PYTHONPATH": os.pathsep.join([package, *filter(None, [kept.get("PYTHONPATH")])])}

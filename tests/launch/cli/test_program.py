@@ -12,6 +12,7 @@ import pytest
 
 from hpcflow.launch import load
 from hpcflow.launch.cli import entrypoints, program, start
+from hpcflow.launch.experiment.experiment import Experiment
 from tests.launch.cli import app
 
 
@@ -225,6 +226,17 @@ def test_a_sweep_on_an_executor_is_one_experiment_whose_failures_count(place: Pa
     assert done.stderr.splitlines()[-1].startswith("hpcflow launch rerun ")
     logs = sorted(path.read_text() for path in place.rglob("log.txt"))
     assert len(logs) == 2 and all("training 64 0.001 1 None '' True" in text for text in logs)
+
+
+def test_settings_of_the_command_line_hold_for_the_process_that_goes_on_with_it(place: Path) -> None:
+    home = place / "its own"
+    words = ["--factory", "quick", "--set", f"home={home}", "--set", "poll_s=44", "--detach"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, app.__file__, *words], capture_output=True, text=True, check=True, env=environment)
+    assert done.stderr.splitlines()[0].startswith(f"HPCFLOW_LAUNCH_HOME='{home}' hpcflow launch status ")
+    (directory,) = (home / "experiments").iterdir()
+    assert Experiment.open(directory).wait(timeout_s=30)
+    assert not (place / "launch").exists()
 
 
 @pytest.mark.thorough
