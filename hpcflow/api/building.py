@@ -109,6 +109,8 @@ def select(dataset: Dataset, exprs: list[pl.Expr]) -> Dataset:
 def _planned(dataset: Dataset, exprs: list[pl.Expr], context: Any) -> Dataset:
     with polars_errors(dataset.schema):
         plan = plan_expressions(exprs, dataset.schema, context)
+    if context == "select" and not plan.final:
+        return dataset._session.from_polars(pl.DataFrame())  # no rows either, as in Polars; drop() keeps their number
     original = dataset.columns
     rows: list[Dataset] = []
     for step in plan.steps:
@@ -188,7 +190,9 @@ def sort(dataset: Dataset, by: list[pl.Expr], descending: Any, nulls_last: Any) 
     """Global, stable sort by row-wise keys."""
     keys = row_wise(dataset, by, "sort")
     down, last = flags(descending, len(keys), "descending"), flags(nulls_last, len(keys), "nulls_last")
-    order = tuple(SortKey(key, d, n) for key, d, n in zip(keys, down, last, strict=True))
+    order = tuple(SortKey(key, d, n) for key, d, n in zip(keys, down, last, strict=True) if key.meta.root_names())
+    if not order:  # constants order nothing
+        return dataset
     return dataset._then(Sort(order), EdgeProperties(pattern=Pattern.RANGE_SHUFFLE, order=order))
 
 

@@ -155,7 +155,7 @@ class Dataset:
     def drop_nulls(self, subset: Any = None) -> Dataset:
         """Rows without nulls in the subset."""
         names = self.columns if subset is None else known_columns(subset, self.schema, "drop_nulls")
-        return self.filter(pl.all_horizontal(pl.col(n).is_not_null() for n in names))
+        return self.filter(pl.all_horizontal(pl.col(n).is_not_null() for n in names)) if names else self
 
     def explode(self, columns: Any, *more_columns: Any, empty_as_null: bool = False, keep_nulls: bool = True) -> Dataset:
         """One row for each element of list columns."""
@@ -169,6 +169,8 @@ class Dataset:
         """The fields of struct columns (all of them when none is named) as columns; with a separator named column, separator, field."""
         structs = [name for name, dtype in self.schema.items() if isinstance(dtype, pl.Struct)]
         names = structs if columns is None else known_columns([columns, *more_columns] if more_columns else columns, self.schema, "unnest")
+        if not names:
+            return self
         exprs: list[pl.Expr] = []
         for name, dtype in self.schema.items():
             if name in names:
@@ -267,13 +269,17 @@ class Dataset:
         if subset is not None and not all(e.meta.is_column() for e in expand_columns(subset, self.schema)):
             return self._unique_by_expressions(subset, keep, maintain_order)
         names = None if subset is None else tuple(known_columns(subset, self.schema, "unique"))
-        keys = names or tuple(self.columns)
+        keys = tuple(self.columns) if names is None else names
+        if not keys:
+            if names is not None:
+                raise SchemaError("unique: subset names no column; leave it out to compare whole rows")
+            return self.head(1)  # rows without columns are equal
         edge = EdgeProperties(pattern=Pattern.HASH_SHUFFLE, keys=row_keys(keys, self.schema))
         if not maintain_order:
             return self._then(Unique(names, keep), edge)
         origin = building.fresh_name("origin")
         marked = building.with_origin(self, origin)
-        return building.back_to_order(marked._then(Unique(names or tuple(self.columns), "first" if keep == "any" else keep), edge), [origin])
+        return building.back_to_order(marked._then(Unique(keys, "first" if keep == "any" else keep), edge), [origin])
 
     def _unique_by_expressions(self, subset: Any, keep: Literal["first", "last", "any", "none"], maintain_order: bool) -> Dataset:
         keys = building.row_wise(self, list(expand_columns(subset, self.schema)), "unique")
@@ -380,6 +386,8 @@ class Dataset:
             edge = EdgeProperties(pattern=Pattern.USER_SHUFFLE, function=partitioner, columns=tuple(columns))
         elif by is not None:
             keys = building.row_wise(self, building.parse([by] if isinstance(by, str | pl.Expr) else list(by), {}), "repartition")
+            if not keys:
+                raise ConfigError("repartition: by names no column; leave it out to deal rows out round robin")
             edge = EdgeProperties(pattern=Pattern.HASH_SHUFFLE, keys=tuple(keys))
         else:
             edge = EdgeProperties(pattern=Pattern.ROUND_ROBIN)

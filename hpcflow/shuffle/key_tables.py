@@ -12,7 +12,10 @@ import polars as pl
 
 def key_table(df: pl.DataFrame, keys: Sequence[str | pl.Expr]) -> pl.DataFrame:
     """Keys as columns "0", "1", ... of `df.height` rows; plain columns are not copied."""
-    return df.select((pl.col(key) if isinstance(key, str) else key).alias(str(i)) for i, key in enumerate(keys))
+    table = df.select((pl.col(key) if isinstance(key, str) else key).alias(str(i)) for i, key in enumerate(keys))
+    if table.height == df.height:
+        return table
+    return pl.DataFrame([column.new_from_index(0, df.height) for column in table.get_columns()])  # constants alone are one row
 
 
 def sort_key_table(df: pl.DataFrame, keys: Sequence[str | pl.Expr]) -> pl.DataFrame:

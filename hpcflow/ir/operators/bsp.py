@@ -54,7 +54,7 @@ class Bsp(Operator):
         if result is None:
             return pl.DataFrame(schema=self.schema)
         df = from_format(self._typed(result), self.name, self.schema)
-        if not self.schema:
+        if not self.schema and df.width:
             declared = ", ".join(f"{name!r}: pl.{dtype!r}" for name, dtype in df.schema.items())
             raise SchemaError(
                 f"the function of bsp returned a table and no schema was declared: pass bsp(..., schema={{{declared}}}), or return None"

@@ -13,14 +13,14 @@ from hpcflow.ir.properties import EdgeProperties
 
 @dataclass(frozen=True, eq=False)
 class Select(Operator):
-    """Row-wise expressions with one output each; as many rows out as in."""
+    """Row-wise expressions with one output each; as many rows out as in, also without expressions: a table without columns has a height."""
 
     expressions: tuple[pl.Expr, ...]
     name = "select"
     row_wise = True
 
     def apply(self, inputs: tuple[pl.LazyFrame, ...], task: TaskInfo) -> pl.LazyFrame:
-        return inputs[0].select(self.expressions)
+        return inputs[0].select(self.expressions) if self.expressions else inputs[0].drop(pl.all())
 
     def required_columns(self, needed: frozenset[str], inputs: tuple[pl.Schema, ...]) -> tuple[frozenset[str], ...]:
         read = root_names(self.narrowed(needed).expressions)
