@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from hpcflow.api.shared import accumulator as accumulator
     from hpcflow.api.shared import broadcast as broadcast
     from hpcflow.errors import ActionCancelledError as ActionCancelledError
+    from hpcflow.errors import ArgumentTypeError as ArgumentTypeError
+    from hpcflow.errors import ArgumentValueError as ArgumentValueError
     from hpcflow.errors import CollectiveAbortedError as CollectiveAbortedError
     from hpcflow.errors import CollectiveMismatchError as CollectiveMismatchError
     from hpcflow.errors import ColumnNotFoundError as ColumnNotFoundError
@@ -76,6 +78,8 @@ _HOME = {
     "Accumulator": "hpcflow.api.shared",
     "HpcflowError": "hpcflow.errors",
     "ConfigError": "hpcflow.errors",
+    "ArgumentTypeError": "hpcflow.errors",
+    "ArgumentValueError": "hpcflow.errors",
     "LaunchError": "hpcflow.errors",
     "UnsupportedExpressionError": "hpcflow.errors",
     "SchemaError": "hpcflow.errors",

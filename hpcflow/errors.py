@@ -20,6 +20,14 @@ class ConfigError(HpcflowError):
     """An option, variable or configuration file is wrong."""
 
 
+class ArgumentTypeError(ConfigError, TypeError):
+    """An argument of a type that the call does not take, one that it does not have, or one that is missing."""
+
+
+class ArgumentValueError(ConfigError, ValueError):
+    """An argument of the right type with a value that the call cannot work with."""
+
+
 class LaunchError(HpcflowError):
     """The program was started in a way that cannot work (world size, thread level, versions)."""
 

@@ -13,10 +13,11 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from inspect import signature
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,6 +28,7 @@ from hpcflow.api.actions import Action, collect_action, make_action
 from hpcflow.api.batches import block_runs, in_batches
 from hpcflow.api.dataset import Dataset
 from hpcflow.api.extras import require_extra
+from hpcflow.arguments import Count, check_arguments, checked, checked_function
 from hpcflow.compiled import Compiled, PlansOnly
 from hpcflow.compiler.policy import CompileContext, optimize, resolve
 from hpcflow.config import SessionConfig, load_config
@@ -36,6 +38,7 @@ from hpcflow.events.log import EventLog
 from hpcflow.ir.dag import Vertex
 from hpcflow.ir.operators.concat import Cache, ReadCache
 from hpcflow.ir.operators.from_memory import FromMemory
+from hpcflow.ir.operators.paths import PathsLike
 from hpcflow.ir.operators.range import Range
 from hpcflow.ir.operators.read_parquet import ReadParquet
 from hpcflow.ir.operators.source import Source
@@ -61,6 +64,7 @@ _MOST_ATTEMPTS = 100
 """Compilations of one action, each after a dataset that the one before was to read had been unpersisted."""
 
 
+@checked
 class Session:
     """Workers to run datasets on: in-process ones, or the ranks of the MPI world the program was started in.
 
@@ -167,29 +171,47 @@ class Session:
 
     # -- sources ------------------------------------------------------------------------------------------------------------------------------------
 
-    def read_parquet(self, source: Any, **options: Any) -> Dataset:
-        """Parquet files: a path, a list, a glob or a directory. Options are those of `polars.scan_parquet` that `ReadParquet.of` names."""
-        return self._source(ReadParquet.of(source, **options))
+    def read_parquet(self, source: PathsLike, **options: Any) -> Dataset:
+        """Parquet files.
 
-    def read_csv(self, source: Any, **options: Any) -> Dataset:
-        """CSV files; data types are fixed once, here. Options are those of `polars.scan_csv` that `ReadCsv.of` names."""
+        Args:
+            source: a path, a list of them, a glob or a directory.
+            options: `n_rows` (the first so many rows), `row_index_name` and `row_index_offset` (a column that numbers them); and those of
+                `polars.scan_parquet` that `ReadParquet.of` names.
+
+        Raises:
+            ArgumentTypeError: for an option that there is not, with near names.
+            SourceError: names a file that is missing, damaged or of another schema.
+        """
+        return self._read("read_parquet", ReadParquet.of, source, options)
+
+    def read_csv(self, source: PathsLike, **options: Any) -> Dataset:
+        """CSV files; data types are fixed once, here. Options are `n_rows`, `row_index_name`, `row_index_offset` as for `read_parquet`, and those of
+        `polars.scan_csv` that `ReadCsv.of` names."""
         from hpcflow.ir.operators.read_csv import ReadCsv
 
-        return self._source(ReadCsv.of(source, **options))
+        return self._read("read_csv", ReadCsv.of, source, options)
 
-    def read_text(self, source: Any, **options: Any) -> Dataset:
-        """Text files: one row a line, column "text"."""
+    def read_text(self, source: PathsLike, **options: Any) -> Dataset:
+        """Text files: one row a line, column "text". Options are `n_rows`, `row_index_name`, `row_index_offset`, `name` (of the column), `glob` and
+        `storage_options`."""
         from hpcflow.ir.operators.read_text import ReadText
 
-        return self._source(ReadText.of(source, **options))
+        return self._read("read_text", ReadText.of, source, options)
 
-    def read_ipc(self, source: Any, **options: Any) -> Dataset:
-        """Arrow IPC (Feather) files."""
+    def read_ipc(self, source: PathsLike, **options: Any) -> Dataset:
+        """Arrow IPC (Feather) files. Options are `n_rows`, `row_index_name`, `row_index_offset`, `glob` and `storage_options`."""
         from hpcflow.ir.operators.read_ipc import ReadIpc
 
-        return self._source(ReadIpc.of(source, **options))
+        return self._read("read_ipc", ReadIpc.of, source, options)
 
-    def from_polars(self, df: Any) -> Dataset:
+    def _read(self, name: str, of: Callable[..., Source], source: PathsLike, options: dict[str, Any]) -> Dataset:
+        """The dataset of a file source, whose own options are those of `of`."""
+        rows = {one: options.pop(one) for one in signature(_some_rows).parameters if one in options}
+        check_arguments(name, of, (source,), options, more=tuple(signature(_some_rows).parameters)[1:])
+        return checked_function(_some_rows, name)(self._source(of(source, **options)), **rows)
+
+    def from_polars(self, df: pl.DataFrame | pl.LazyFrame | pl.Series) -> Dataset:
         """A table of the driver, dealt out to the workers when it is used."""
         return self._source(FromMemory.of(df.collect() if isinstance(df, pl.LazyFrame) else df))
 
@@ -212,7 +234,7 @@ class Session:
 
     def from_dict(self, data: Mapping[str, Any], schema: Any = None) -> Dataset:
         """Columns of the driver."""
-        return self._source(FromMemory.of(pl.DataFrame(data, schema=schema)))
+        return self._source(FromMemory.of(dict(data), schema))
 
     def range(self, start: int, end: int | None = None, step: int = 1, *, name: str = "value") -> Dataset:
         """Integers from `start` to `end` (exclusive); with one argument from 0."""
@@ -436,6 +458,12 @@ class Session:
             if error is None:
                 raise
             error.add_note(f"closing the session failed too: {type(second).__name__}: {second}")  # the first failure is the one to report
+
+
+def _some_rows(dataset: Dataset, n_rows: Count | None = None, row_index_name: str | None = None, row_index_offset: Count = 0) -> Dataset:
+    """What `polars.scan_*` makes of these options: the first rows, then their numbers."""
+    first = dataset if n_rows is None else dataset.head(n_rows)
+    return first if row_index_name is None else first.with_row_index(row_index_name, row_index_offset)
 
 
 __all__ = ["HpcflowError", "Session"]

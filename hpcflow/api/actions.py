@@ -8,11 +8,14 @@ method of that name.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hpcflow.api.extras import require_extra
+from hpcflow.api.polars_options import check_collect
+from hpcflow.arguments import check_arguments
 from hpcflow.errors import ConfigError, near_names
 from hpcflow.ir.operators.concat import Collect, Keep
 from hpcflow.ir.operators.foreach_partition import ForeachPartition
@@ -56,11 +59,14 @@ def make_action(datasets: Sequence[Dataset], name: str, args: tuple[Any, ...] = 
         if name != "collect" or args or options:
             raise ConfigError(f"{name} is an action of one dataset; several can be collected together")
         return collect_action(datasets)
-    return ACTIONS[name](datasets[0], *args, **(options or {}))
+    dataset, given = datasets[0], options or {}
+    check_arguments(name, inspect.unwrap(getattr(type(dataset), name)), (dataset, *args), given)
+    return ACTIONS[name](dataset, *args, **given)
 
 
 def _collected(name: str, convert: Callable[[Any], Any], extra: str | None = None) -> Callable[..., Action]:
-    def action(dataset: Dataset) -> Action:
+    def action(dataset: Dataset, **options: Any) -> Action:
+        check_collect(options)
         if extra is not None:
             require_extra(extra, name)
         collected = collect_action([dataset], name)
@@ -76,6 +82,7 @@ def _count(dataset: Dataset) -> Action:
 
 def _written(name: str, sink_class: Any) -> Callable[..., Action]:
     def action(dataset: Dataset, path: Any, *, mode: str = "error", **options: Any) -> Action:
+        check_arguments(name, sink_class.to, (path, dataset.schema), {"mode": mode, **options})
         sink: Sink = sink_class.to(path, dataset.schema, mode=mode, **options)
         skipped = sink.is_skipped  # mode "ignore", and something is there
         return Action(name, () if skipped else (dataset._then(sink),), lambda result: None)

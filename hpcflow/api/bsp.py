@@ -12,6 +12,7 @@ import polars as pl
 
 from hpcflow.api.building import Input
 from hpcflow.api.extras import require_extra
+from hpcflow.api.schemas import schema_of
 from hpcflow.errors import ConfigError
 from hpcflow.ir.operators.bsp import Bsp
 from hpcflow.ir.operators.concat import Cache, Repartition
@@ -27,7 +28,7 @@ _FORMATS = ("polars", "arrow", "numpy", "array", "pandas")
 def bsp(
     dataset: Dataset,
     function: Callable[..., Any],
-    inputs: Sequence[Dataset],
+    inputs: Sequence[Any] | Dataset,
     schema: Any,
     format: Format,
     arguments: Mapping[str, Any] | None,
@@ -44,7 +45,9 @@ def bsp(
             raise ConfigError(f"bsp: inputs are datasets, not {type(other).__name__}; values go into arguments={{...}} or hf.broadcast(value)")
         if other._session is not dataset._session:
             raise ConfigError("bsp: all inputs must be of one session")
-    operator = Bsp(function, pl.Schema(schema or {}), format, dict(arguments or {}), 1 + len(others), deterministic)
+    operator = Bsp(
+        function, pl.Schema() if schema is None else schema_of(schema, "bsp"), format, dict(arguments or {}), 1 + len(others), deterministic
+    )
     return dataset._then(operator, share_of(dataset), *(Input(other, share_of(other)) for other in others))
 
 

@@ -10,11 +10,13 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from hpcflow.api.extras import require_extra
 from hpcflow.api.schemas import polars_errors
-from hpcflow.errors import ConfigError, SchemaError
+from hpcflow.arguments import shown
+from hpcflow.errors import ArgumentTypeError, ArgumentValueError, ConfigError, SchemaError
 from hpcflow.expressions import AggregateStep, WindowStep, plan_expressions, row_wise_keys
 from hpcflow.ir import legality
 from hpcflow.ir.dag import Dag, Edge, Vertex
@@ -60,11 +62,24 @@ def parse(exprs: Iterable[Any], named: Mapping[str, Any]) -> list[pl.Expr]:
             parsed.append(item)
         elif isinstance(item, str):
             parsed.append(pl.col(item))
-        elif isinstance(item, Iterable) and not isinstance(item, bytes | pl.Series | Mapping):
+        elif isinstance(item, Iterable) and not isinstance(item, bytes | pl.Series | pl.DataFrame | Mapping | np.ndarray):
             parsed += parse(item, {})
         else:
-            parsed.append(pl.lit(item))
-    return parsed + [(e if isinstance(e, pl.Expr) else pl.col(e) if isinstance(e, str) else pl.lit(e)).alias(name) for name, e in named.items()]
+            parsed.append(literal(item))
+    return parsed + [(e if isinstance(e, pl.Expr) else pl.col(e) if isinstance(e, str) else literal(e)).alias(name) for name, e in named.items()]
+
+
+def literal(value: Any) -> pl.Expr:
+    """A value of the program as an expression; ArgumentTypeError for what no column can hold."""
+    if not (is_dataset := hasattr(value, "_vertex")):
+        try:
+            made = pl.lit(value)
+            if pl.select(made).to_series().dtype != pl.Object:
+                return made
+        except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
+            pass
+    hint = "; join the two datasets to compute with both" if is_dataset else ""
+    raise ArgumentTypeError(f"expected a column name, a Polars expression or a value that a column can hold, not {shown(value)}{hint}")
 
 
 def row_wise(dataset: Dataset, exprs: list[pl.Expr], what: str) -> list[pl.Expr]:
@@ -75,11 +90,11 @@ def row_wise(dataset: Dataset, exprs: list[pl.Expr], what: str) -> list[pl.Expr]
 
 def flags(value: Any, count: int, name: str) -> tuple[bool, ...]:
     """One bool for all keys, or one each."""
-    values = (bool(value),) * count if isinstance(value, bool) else tuple(bool(v) for v in value)
+    values = (value,) * count if isinstance(value, bool) else tuple(value)
     if len(values) == 1:
         values *= count
     if len(values) != count:
-        raise ConfigError(f"{name} has {len(values)} values for {count} keys")
+        raise ArgumentValueError(f"{name} has {len(values)} values for {count} keys")
     return values
 
 

@@ -9,6 +9,7 @@ nothing runs before an action. Rows have an order, (source split, row), and ever
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -24,8 +25,10 @@ from hpcflow.api.building import Input
 from hpcflow.api.extras import require_extra
 from hpcflow.api.group_by import GroupBy
 from hpcflow.api.joins import join
-from hpcflow.api.schemas import check_columns, check_types, expand_columns, known_columns, polars_errors, row_keys
-from hpcflow.errors import ConfigError, SchemaError
+from hpcflow.api.polars_options import refuse_unknown
+from hpcflow.api.schemas import check_columns, check_types, expand_columns, known_columns, listed, polars_errors, row_keys, schema_of
+from hpcflow.arguments import AtLeastOne, Count, checked
+from hpcflow.errors import ArgumentValueError, ConfigError, SchemaError
 from hpcflow.ir.dag import Vertex
 from hpcflow.ir.operators.base import Operator
 from hpcflow.ir.operators.concat import Cache, Collect, Repartition
@@ -45,6 +48,10 @@ if TYPE_CHECKING:
     from hpcflow.session import Session
 
 
+Strategy = Literal["forward", "backward", "min", "max", "mean", "zero", "one"]
+
+
+@checked
 class Dataset:
     """A lazy table on the workers of a session. Made by `Session.read_*`, `Session.from_*` and by the methods of other datasets."""
 
@@ -107,8 +114,7 @@ class Dataset:
 
     def filter(self, *predicates: Any, **constraints: Any) -> Dataset:
         """Rows for which all predicates are true. See `polars.LazyFrame.filter`."""
-        exprs = [e for p in predicates for e in (p if isinstance(p, list | tuple) else [p])]
-        exprs = [pl.lit(e) if isinstance(e, bool) else pl.col(e) if isinstance(e, str) else e for e in exprs]
+        exprs = building.parse(predicates, {})
         exprs += [pl.col(name).eq(value) for name, value in constraints.items()]
         return building.filter(self, exprs) if exprs else self
 
@@ -138,7 +144,9 @@ class Dataset:
         """Change data types."""
         return self._then(Cast(dtypes, strict))
 
-    def fill_null(self, value: Any = None, strategy: Any = None, limit: int | None = None, *, matches_supertype: bool = True) -> Dataset:
+    def fill_null(
+        self, value: Any = None, strategy: Strategy | None = None, limit: Count | None = None, *, matches_supertype: bool = True
+    ) -> Dataset:
         """Replace nulls by a value, in columns whose type it fits. Strategies that look at neighbouring rows are refused."""
         if strategy in ("min", "max"):
             return self.with_columns(pl.col(n).fill_null(getattr(pl.col(n), strategy)()) for n in self.columns)
@@ -159,7 +167,7 @@ class Dataset:
 
     def explode(self, columns: Any, *more_columns: Any, empty_as_null: bool = False, keep_nulls: bool = True) -> Dataset:
         """One row for each element of list columns."""
-        names = known_columns([columns, *more_columns] if more_columns else columns, self.schema, "explode")
+        names = known_columns([*listed(columns), *more_columns], self.schema, "explode")
         for name in names:
             if not isinstance(self.schema[name], pl.List | pl.Array):
                 raise SchemaError(f"explode: column {name!r} is {self.schema[name]}, not a list or an array")
@@ -168,7 +176,7 @@ class Dataset:
     def unnest(self, columns: Any = None, *more_columns: Any, separator: str | None = None) -> Dataset:
         """The fields of struct columns (all of them when none is named) as columns; with a separator named column, separator, field."""
         structs = [name for name, dtype in self.schema.items() if isinstance(dtype, pl.Struct)]
-        names = structs if columns is None else known_columns([columns, *more_columns] if more_columns else columns, self.schema, "unnest")
+        names = structs if columns is None else known_columns([*listed(columns), *more_columns], self.schema, "unnest")
         if not names:
             return self
         exprs: list[pl.Expr] = []
@@ -182,12 +190,12 @@ class Dataset:
                 exprs.append(pl.col(name))
         return self.select(exprs)
 
-    def with_row_index(self, name: str = "index", offset: int = 0) -> Dataset:
+    def with_row_index(self, name: str = "index", offset: Count = 0) -> Dataset:
         """Add the global row number as the first column."""
         return self._then(WithRowIndex(name, offset))
 
     def map_batches(
-        self, function: Callable[[Any], Any], *, schema: Any = None, format: Format = "polars", deterministic: bool = False, **_: Any
+        self, function: Callable[[Any], Any], *, schema: Any = None, format: Format = "polars", deterministic: bool = False, **options: Any
     ) -> Dataset:
         """Apply `function` to the rows of each partition (never to an empty one).
 
@@ -196,21 +204,23 @@ class Dataset:
             schema: columns and types of the result; when left out, `function` is called once here with an empty table.
             format: "polars" (DataFrame), "arrow" (pyarrow.Table), "pandas" (DataFrame), "numpy" (dict of arrays) or "array" (one array, see `bsp`).
             deterministic: the same input gives the same output, so that equal steps may be merged and run again.
+            options: those of `polars.LazyFrame.map_batches` that tell its optimizer what the function allows; taken and not needed.
         """
+        refuse_unknown("map_batches", options, pl.LazyFrame.map_batches, ("function", "schema", "format", "deterministic"))
         if format == "pandas":
             require_extra("pandas", 'map_batches with format="pandas"')
-        result = pl.Schema(schema) if schema is not None else _infer_schema(function, self.schema, format)
+        result = schema_of(schema, "map_batches") if schema is not None else _infer_schema(function, self.schema, format)
         return self._then(MapBatches(function, result, format, deterministic))
 
     def flat_map(self, function: Callable[[dict[str, Any]], Iterable[dict[str, Any]]], *, schema: Any, deterministic: bool = False) -> Dataset:
         """Any number of rows (dicts) for each row (a dict); `schema` is that of the result."""
-        return self._then(FlatMap(function, pl.Schema(schema), deterministic))
+        return self._then(FlatMap(function, schema_of(schema, "flat_map"), deterministic))
 
     def bsp(
         self,
         function: Callable[..., Any],
         *,
-        inputs: Sequence[Dataset] = (),
+        inputs: Sequence[Any] | Dataset = (),
         schema: Any = None,
         format: Format = "polars",
         arguments: Mapping[str, Any] | None = None,
@@ -256,10 +266,10 @@ class Dataset:
         left_on: Any = None,
         right_on: Any = None,
         suffix: str = "_right",
-        validate: str = "m:m",
+        validate: Literal["m:m", "m:1", "1:m", "1:1"] = "m:m",
         nulls_equal: bool = False,
         coalesce: bool | None = None,
-        maintain_order: str | None = None,
+        maintain_order: Literal["none", "left", "right", "left_right", "right_left"] | None = None,
     ) -> Dataset:
         """Join with another dataset. See `polars.LazyFrame.join`."""
         return join(self, other, on, how, left_on, right_on, suffix, validate, nulls_equal, coalesce, maintain_order)
@@ -288,22 +298,28 @@ class Dataset:
         return marked.unique(names, keep=keep, maintain_order=maintain_order).drop(names)
 
     def sort(
-        self, by: Any, *more_by: Any, descending: Any = False, nulls_last: Any = False, maintain_order: bool = False, multithreaded: bool = True
+        self,
+        by: Any,
+        *more_by: Any,
+        descending: bool | Sequence[bool] = False,
+        nulls_last: bool | Sequence[bool] = False,
+        maintain_order: bool = False,
+        multithreaded: bool = True,
     ) -> Dataset:
         """Global, stable order. See `polars.LazyFrame.sort`."""
-        exprs = building.parse(([*by] if isinstance(by, list | tuple) else [by]) + list(more_by), {})
+        exprs = building.parse([*listed(by), *more_by], {})
         return building.sort(self, exprs, descending, nulls_last)
 
-    def top_k(self, k: int, *, by: Any, reverse: Any = False) -> Dataset:
+    def top_k(self, k: Count, *, by: Any, reverse: bool | Sequence[bool] = False) -> Dataset:
         """The `k` largest rows."""
         return self._top(k, by, reverse, True)
 
-    def bottom_k(self, k: int, *, by: Any, reverse: Any = False) -> Dataset:
+    def bottom_k(self, k: Count, *, by: Any, reverse: bool | Sequence[bool] = False) -> Dataset:
         """The `k` smallest rows."""
         return self._top(k, by, reverse, False)
 
     def _top(self, k: int, by: Any, reverse: Any, largest: bool) -> Dataset:
-        exprs = building.row_wise(self, building.parse([by] if isinstance(by, str | pl.Expr) else list(by), {}), "top_k")
+        exprs = building.row_wise(self, building.parse(listed(by), {}), "top_k")
         flags = building.flags(reverse, len(exprs), "reverse")
         operator = TopK(k, tuple(exprs), flags, largest)
         return self._then(replace(operator, partial=True))._then(operator, GATHER)
@@ -313,9 +329,8 @@ class Dataset:
         index = building.fresh_name("index")
         return building.back_to_order(self.with_row_index(index), [index], descending=True)
 
-    def head(self, n: int = 5) -> Dataset:
+    def head(self, n: Count = 5) -> Dataset:
         """The first `n` rows."""
-        _check_count(n, "head")
         return self._then(Slice(0, n, partial=True))._then(Slice(0, n), GATHER)
 
     limit = head
@@ -324,21 +339,24 @@ class Dataset:
         """The first row."""
         return self.head(1)
 
-    def tail(self, n: int = 5) -> Dataset:
+    def tail(self, n: Count = 5) -> Dataset:
         """The last `n` rows."""
-        _check_count(n, "tail")
         return self._then(Slice(-n, n, partial=True))._then(Slice(-n, n), GATHER) if n else self.head(0)
 
     def last(self) -> Dataset:
         """The last row."""
         return self.tail(1)
 
-    def slice(self, offset: int, length: int | None = None) -> Dataset:
-        """Rows from a global position on."""
+    def slice(self, offset: int, length: Count | None = None) -> Dataset:
+        """Rows from a global position on; a negative one counts from the end."""
+        if offset >= 0 and length is not None:
+            return self._then(Slice(0, offset + length, partial=True))._then(SlicePositions(offset, length))
+        if offset < 0:
+            return self._then(Slice(offset, -offset, partial=True))._then(SlicePositions(offset, length))
         return self._then(SlicePositions(offset, length))
 
     def sample(
-        self, n: int | None = None, *, fraction: float | None = None, with_replacement: bool = False, shuffle: bool = False, seed: int | None = None
+        self, n: Count | None = None, *, fraction: float | None = None, with_replacement: bool = False, shuffle: bool = False, seed: int | None = None
     ) -> Dataset:
         """A random sample without replacement: a function of `seed` and the rows' positions, the same on any number of workers."""
         if with_replacement or shuffle:
@@ -352,7 +370,6 @@ class Dataset:
                 raise ConfigError(f"sample: fraction {fraction} is not within 0..1")
             limit = pl.lit(min(int(fraction * 2**64), 2**64 - 1), dtype=pl.UInt64)
             return hashed.filter((pl.col(column) < limit) | pl.lit(fraction == 1)).drop(column)
-        _check_count(n or 0, "sample")
         origin = building.fresh_name("origin")
         chosen = building.with_origin(hashed, origin).bottom_k(n or 0, by=column)
         return building.back_to_order(chosen, [origin]).drop(column)
@@ -360,7 +377,7 @@ class Dataset:
     # -- placement ----------------------------------------------------------------------------------------------------------------------------------
 
     def repartition(
-        self, n: int | None = None, *, by: Any = None, partitioner: Callable[..., Any] | None = None, columns: Sequence[str] = ()
+        self, n: AtLeastOne | None = None, *, by: Any = None, partitioner: Callable[..., Any] | None = None, columns: Sequence[str] = ()
     ) -> Dataset:
         """Deal rows out anew.
 
@@ -374,8 +391,10 @@ class Dataset:
             ConfigError: n below 1, a partitioner without n, or columns without Numba.
             ColumnNotFoundError: for an unknown column.
         """
-        if n is not None and n < 1:
-            raise ConfigError(f"repartition: {n} partitions; give at least 1")
+        if partitioner is not None and by is not None:
+            raise ArgumentValueError("repartition: give either by, whose equal values meet, or a partitioner")
+        if columns and partitioner is None:
+            raise ArgumentValueError("repartition: columns are those that a partitioner is called with; for keys write by=")
         chosen: dict[str, Any] = {} if n is None else {"partition_count": n}
         if partitioner is not None:
             if n is None:
@@ -385,7 +404,7 @@ class Dataset:
                 require_extra("numba", "repartition with a partitioner of columns")
             edge = EdgeProperties(pattern=Pattern.USER_SHUFFLE, function=partitioner, columns=tuple(columns))
         elif by is not None:
-            keys = building.row_wise(self, building.parse([by] if isinstance(by, str | pl.Expr) else list(by), {}), "repartition")
+            keys = building.row_wise(self, building.parse(listed(by), {}), "repartition")
             if not keys:
                 raise ConfigError("repartition: by names no column; leave it out to deal rows out round robin")
             edge = EdgeProperties(pattern=Pattern.HASH_SHUFFLE, keys=tuple(keys))
@@ -418,9 +437,13 @@ class Dataset:
 
     # -- actions ------------------------------------------------------------------------------------------------------------------------------------
 
-    def collect(self, **_: Any) -> pl.DataFrame:
-        """All rows, in order, as a DataFrame of the driver."""
-        result: pl.DataFrame = self._act("collect")
+    def collect(self, **options: Any) -> pl.DataFrame:
+        """All rows, in order, as a DataFrame of the driver.
+
+        Args:
+            options: `engine`, `optimizations` and the other choices of `polars.LazyFrame.collect`, taken and not needed: hpcflow has its own engine.
+        """
+        result: pl.DataFrame = self._act("collect", **options)
         return result
 
     def to_arrow(self) -> pa.Table:
@@ -453,7 +476,7 @@ class Dataset:
     def _act(self, action: str, *args: Any, **options: Any) -> Any:
         return self._session._act(make_action([self], action, args, options))
 
-    def iter_batches(self, rows: int = 1 << 16) -> Iterator[pl.DataFrame]:
+    def iter_batches(self, rows: AtLeastOne = 1 << 16) -> Iterator[pl.DataFrame]:
         """All rows, in order, at most `rows` at a time; the rest waits on the workers."""
         yield from self._session._iter_batches(self, rows)
 
@@ -461,16 +484,16 @@ class Dataset:
         """Number of rows."""
         return int(self._act("count"))
 
-    def write_parquet(self, path: Any, *, mode: str = "error", **options: Any) -> None:
+    def write_parquet(self, path: str | os.PathLike[str], *, mode: str = "error", **options: Any) -> None:
         """One Parquet file a task in directory `path`, all or none. `mode`: "error", "overwrite" or "ignore" when it has files. Options are
         Polars'."""
         self._act("write_parquet", path, mode=mode, **options)
 
-    def write_csv(self, path: Any, *, mode: str = "error", **options: Any) -> None:
+    def write_csv(self, path: str | os.PathLike[str], *, mode: str = "error", **options: Any) -> None:
         """One CSV file a task in directory `path`, all or none."""
         self._act("write_csv", path, mode=mode, **options)
 
-    def write_ipc(self, path: Any, *, mode: str = "error", **options: Any) -> None:
+    def write_ipc(self, path: str | os.PathLike[str], *, mode: str = "error", **options: Any) -> None:
         """One Arrow IPC file a task in directory `path`, all or none."""
         self._act("write_ipc", path, mode=mode, **options)
 
@@ -482,11 +505,6 @@ class Dataset:
         """The plan: logical Dag, optimized Dag, stages. `passes`: what each pass did; `analyze`: run it and show rows, bytes and seconds of each
         stage."""
         return self._session._explain([self._then(Collect(), GATHER)], passes, analyze, format)
-
-
-def _check_count(n: int, what: str) -> None:
-    if n < 0:
-        raise ConfigError(f"{what}: {n} rows; give a number from 0 on")
 
 
 def _infer_schema(function: Callable[[Any], Any], schema: pl.Schema, format: Format) -> pl.Schema:

@@ -26,6 +26,8 @@ from hpcflow.api.dataset import Dataset
 from hpcflow.api.extras import require_extra
 from hpcflow.api.graph_edges import IN_PLACE, TO_ALL, TO_ONE, Column, GraphEdge, lower
 from hpcflow.api.graph_vertex import GraphVertex
+from hpcflow.api.schemas import schema_of
+from hpcflow.arguments import checked
 from hpcflow.errors import ConfigError, SchemaError
 from hpcflow.ir.dag import Vertex
 from hpcflow.ir.operators.concat import Collect, Keep
@@ -49,6 +51,7 @@ class _GraphSink:
     collects: bool
 
 
+@checked
 class Graph:
     """A task graph of a session.
 
@@ -86,7 +89,7 @@ class Graph:
         if schema is None:
             raise ConfigError(f"source {name!r}: say what columns its function gives: schema={{'column': pl.Int64, ...}}")
         count = self.parallelism if parallelism is None else _count(parallelism, f"source {name!r}")
-        operator = Generate.of(name, rows, schema, count)
+        operator = Generate.of(name, rows, schema_of(schema, f"source {name!r}"), count)
         return self._add(name, count, Dataset(self.session, _vertex(self.session, operator, operator.schema, properties)))
 
     def compute(
@@ -115,7 +118,7 @@ class Graph:
         if format == "pandas":
             require_extra("pandas", f'vertex {name!r} with format="pandas"')
         count = self._parallelism_of(name, edges, parallelism)
-        result = pl.Schema(schema) if schema is not None else _infer(name, function, edges, format, with_task, count)
+        result = schema_of(schema, f"vertex {name!r}") if schema is not None else _infer(name, function, edges, format, with_task, count)
         rows = self._joined(TaskFunction(name, function, result, count, format, with_task=with_task), edges, properties)
         return self._add(name, count, rows, edges)
 

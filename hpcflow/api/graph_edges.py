@@ -22,6 +22,7 @@ from hpcflow.api import building
 from hpcflow.api.building import Input
 from hpcflow.api.group_by import GroupBy
 from hpcflow.api.schemas import polars_errors
+from hpcflow.arguments import checked
 from hpcflow.errors import ConfigError
 from hpcflow.expressions import plan_expressions
 from hpcflow.ir.operators.map_batches import Format
@@ -39,6 +40,7 @@ IN_PLACE: Final = ("direct", "keyed_direct")
 TASK_BITS: Final = 40  # of an origin column, see `building.with_origin`
 
 
+@checked
 @dataclass(frozen=True)
 class GraphEdge:
     """How the rows of a vertex reach another one; made by the methods of `GraphVertex`."""

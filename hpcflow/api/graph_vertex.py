@@ -17,6 +17,8 @@ import polars as pl
 from hpcflow.api import building
 from hpcflow.api.dataset import Dataset
 from hpcflow.api.graph_edges import GraphEdge, check_reducer
+from hpcflow.api.schemas import listed
+from hpcflow.arguments import checked
 from hpcflow.errors import ConfigError
 from hpcflow.ir.operators.map_batches import Format
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 Reducer = Callable[[Any], Any] | pl.Expr | list[pl.Expr]
 
 
+@checked
 @dataclass(frozen=True, eq=False)
 class GraphVertex:
     """A source or compute vertex of a graph; its methods start edges to others."""
@@ -101,7 +104,7 @@ class GraphVertex:
         return self.rows
 
     def _edge(self, kind: str, by: Any = None, reducer: Reducer | None = None, format: Format = "polars") -> GraphEdge:
-        keys = tuple(building.parse([by] if isinstance(by, str | pl.Expr) else list(by), {})) if by is not None else ()
+        keys = tuple(building.parse(listed(by), {})) if by is not None else ()
         if kind.startswith("keyed_"):
             if not keys:
                 raise ConfigError(f"{kind} needs at least one key: a column name or a row-wise expression")

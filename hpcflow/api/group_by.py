@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
 from hpcflow.api import building
 from hpcflow.api.extras import require_extra
-from hpcflow.api.schemas import polars_errors, row_keys
+from hpcflow.api.schemas import polars_errors, row_keys, schema_of
+from hpcflow.arguments import Count, checked
 from hpcflow.errors import SchemaError
 from hpcflow.expressions import check_right_when_whole
 from hpcflow.ir.operators import group_by as operators
@@ -16,11 +18,13 @@ from hpcflow.ir.operators.map_batches import Format
 from hpcflow.ir.properties import EdgeProperties, Pattern
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from hpcflow.api.dataset import Dataset
 
 
+Interpolation = Literal["nearest", "higher", "lower", "midpoint", "linear", "equiprobable"]
+
+
+@checked
 class GroupBy:
     """What `Dataset.group_by` returns. edge: properties of its shuffle that are no longer the compiler's to choose."""
 
@@ -102,7 +106,7 @@ class GroupBy:
         """Distinct values of all other columns."""
         return self._each(lambda c: c.n_unique())
 
-    def quantile(self, quantile: float, interpolation: Any = "nearest") -> Dataset:
+    def quantile(self, quantile: Any, interpolation: Interpolation = "nearest") -> Dataset:
         """Quantiles of all other columns."""
         return self._each(lambda c: c.quantile(quantile, interpolation))
 
@@ -114,11 +118,11 @@ class GroupBy:
         """Last values of all other columns."""
         return self._each(lambda c: c.last())
 
-    def head(self, n: int = 5) -> Dataset:
+    def head(self, n: Count = 5) -> Dataset:
         """The first `n` rows of each group."""
         return self._rows(lambda df, keys: df.group_by(keys, maintain_order=True).head(n))
 
-    def tail(self, n: int = 5) -> Dataset:
+    def tail(self, n: Count = 5) -> Dataset:
         """The last `n` rows of each group."""
         return self._rows(lambda df, keys: df.group_by(keys, maintain_order=True).tail(n))
 
@@ -129,7 +133,7 @@ class GroupBy:
         if format == "pandas":
             require_extra("pandas", 'map_groups with format="pandas"')
         prepared, keys, _ = self._prepare()
-        columns, result = self._dataset.columns, pl.Schema(schema)
+        columns, result = self._dataset.columns, schema_of(schema, "map_groups")
 
         def each(df: pl.DataFrame) -> pl.DataFrame:
             groups = df.partition_by(keys, maintain_order=True)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from hpcflow.api import building
-from hpcflow.api.schemas import polars_errors
-from hpcflow.errors import ConfigError, SchemaError, near_names
+from hpcflow.api.schemas import listed, polars_errors
+from hpcflow.errors import ArgumentValueError, ConfigError, SchemaError, near_names
 from hpcflow.expressions import common_key_types
 from hpcflow.ir.dag import Vertex
 from hpcflow.ir.operators.join import Join
@@ -34,9 +34,9 @@ def join(
     maintain_order: str | None,
 ) -> Dataset:
     """The dataset of a join; both sides are shuffled by their keys (the compiler may broadcast one of them instead)."""
-    how = {"outer": "full", "leftsemi": "semi", "leftanti": "anti"}.get(how, how)
     if how not in HOWS:
-        raise ConfigError(f"join: unknown how={how!r}{near_names(how, HOWS)}; there are {', '.join(HOWS)}")
+        full = "; what SQL calls an outer join is 'full'" if how.startswith("outer") else near_names(how, HOWS)
+        raise ArgumentValueError(f"join: unknown how={how!r}{full}; there are {', '.join(HOWS)}")
     if left._session is not right._session:
         raise ConfigError("join: the two datasets belong to different sessions")
     lefts, rights = _keys(left, right, on, how, left_on, right_on)
@@ -64,7 +64,7 @@ def _keys(left: Dataset, right: Dataset, on: Any, how: str, left_on: Any, right_
     given = (on, on) if on is not None else (left_on, right_on)
     if given[0] is None or given[1] is None:
         raise ConfigError(f"join: how={how!r} needs on, or left_on and right_on")
-    sides = [building.parse([side] if isinstance(side, str | pl.Expr) else list(side), {}) for side in given]
+    sides = [building.parse(listed(side), {}) for side in given]
     lefts, rights = building.row_wise(left, sides[0], "join"), building.row_wise(right, sides[1], "join")
     if len(lefts) != len(rights):
         raise SchemaError(f"join: {len(lefts)} keys on the left and {len(rights)} on the right")

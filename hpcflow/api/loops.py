@@ -23,6 +23,7 @@ import polars as pl
 
 from hpcflow.api.building import Input
 from hpcflow.api.dataset import Dataset
+from hpcflow.arguments import AtLeastOne, checked_function
 from hpcflow.errors import ConfigError, SchemaError
 from hpcflow.ir.dag import Vertex
 from hpcflow.ir.operators.base import brief
@@ -105,15 +106,16 @@ class Loop:
         return self.verdict is not None or self.until_metrics is not None
 
 
+@checked_function
 def iterate(
     body: Callable[[Any], Any],
     state: Any,
     *,
     until: Any = None,
-    max_iterations: int = 100,
+    max_iterations: AtLeastOne = 100,
     on_limit: Literal["error", "return"] = "error",
     checkpoint: str | os.PathLike[str] | None = None,
-    checkpoint_every: int = 10,
+    checkpoint_every: AtLeastOne = 10,
     resume: bool = False,
 ) -> Any:
     """Apply `body` to `state` again and again; the state stays on the workers.
@@ -140,10 +142,6 @@ def iterate(
         ConfigError: for an option that cannot be.
         SchemaError: when the body gives other parts or schemas than it takes, or `until` not one Boolean column.
     """
-    if max_iterations < 1 or checkpoint_every < 1:
-        raise ConfigError(f"iterate: max_iterations={max_iterations} and checkpoint_every={checkpoint_every} must be at least 1")
-    if on_limit not in ("error", "return"):
-        raise ConfigError(f"iterate: unknown on_limit={on_limit!r}; there are error, return")
     if resume and checkpoint is None:
         raise ConfigError("iterate: resume=True needs checkpoint=, the directory to go on from")
     initial, rebuild = _parts(state, "state")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import polars as pl
 import polars.exceptions as pe
 
-from hpcflow.errors import ColumnNotFoundError, SchemaError, near_names
+from hpcflow.arguments import shown
+from hpcflow.errors import ArgumentTypeError, ColumnNotFoundError, HpcflowError, SchemaError, near_names
 from hpcflow.expressions import expand
 from hpcflow.expressions.tree import split_node, to_tree, walk
 from hpcflow.ir.operators.base import Operator, TaskInfo
@@ -25,13 +26,17 @@ def polars_errors(*schemas: pl.Schema) -> Iterator[None]:
     """Words the errors that Polars raises while it infers a schema: unknown columns with near names, the rest as Polars says it."""
     try:
         yield
-    except (pe.SchemaError, pe.InvalidOperationError, pe.DuplicateError, pe.ShapeError, pe.ComputeError) as error:
-        raise SchemaError(str(error).split("\n\nResolved plan until failure")[0]) from error
+    except HpcflowError:
+        raise
     except pe.ColumnNotFoundError as error:
         names = [name for schema in schemas for name in schema.names()]
         found = re.search(r'"([^"]*)"', str(error)) or re.search(r"^(\S+)", str(error))
         wrong = found.group(1) if found else str(error)
         raise ColumnNotFoundError(f"unknown column {wrong!r}{near_names(wrong, names)}; there are {', '.join(map(repr, names))}") from None
+    except (pe.PolarsError, pe.PanicException) as error:
+        raise SchemaError(str(error).split("\n\nResolved plan until failure")[0]) from error
+    except (TypeError, ValueError, AttributeError, OverflowError, NotImplementedError) as error:  # what Polars' Python part raises for odd arguments
+        raise ArgumentTypeError(str(error)) from error
 
 
 def check_types(operator: Operator, schema: pl.Schema) -> None:
@@ -59,9 +64,33 @@ def check_columns(names: Iterable[str], schema: pl.Schema, what: str) -> None:
             )
 
 
+def listed(given: Any) -> list[Any]:
+    """One thing or several, as users give keys and columns: a list, whose members nobody has looked at."""
+    if isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping | pl.Expr | pl.Series | pl.DataFrame):
+        return list(given)
+    return [given]
+
+
+def schema_of(given: Any, what: str) -> pl.Schema:
+    """A schema as users give it: a pl.Schema, a dict or pairs of names and data types."""
+    try:
+        pairs = given.items() if isinstance(given, Mapping) else given
+        named = [(name, dtype) for name, dtype in pairs]
+        if wrong := [name for name, _ in named if not isinstance(name, str)]:
+            raise TypeError(f"{wrong[0]!r} is no column name")
+        schema = pl.Schema(dict(named))
+        return pl.DataFrame(schema=schema).schema
+    except (TypeError, ValueError, AttributeError, pe.PolarsError) as error:
+        raise ArgumentTypeError(
+            f"{what}: schema is {shown(given)}; expected a dict of names and Polars data types, such as {{'a': pl.Int64}} ({error})"
+        ) from None
+
+
 def expand_columns(columns: Any, schema: pl.Schema) -> list[pl.Expr]:
     """One expression for each output of names, selectors and expressions."""
-    given = [columns] if isinstance(columns, str | pl.Expr) else list(columns)
+    given = listed(columns)
+    if wrong := [one for one in given if not isinstance(one, str | pl.Expr)]:
+        raise ArgumentTypeError(f"columns are names, expressions or selectors, not {shown(wrong[0])}")
     with polars_errors(schema):
         return expand([pl.col(one) if isinstance(one, str) else one for one in given], schema)
 

@@ -7,6 +7,7 @@ from hpcflow.compiler.passes.broadcast_join import broadcast_small_sides
 from hpcflow.compiler.passes.combine_before_shuffle import combine_before_shuffle
 from hpcflow.compiler.passes.common_subexpressions import merge_common_subexpressions
 from hpcflow.compiler.passes.drop_redundant_shuffle import drop_redundant_shuffles
+from hpcflow.compiler.passes.limit_pushdown import push_limits
 from hpcflow.compiler.passes.predicate_pushdown import push_predicates
 from hpcflow.compiler.passes.projection_pushdown import push_projections
 from hpcflow.compiler.policy import Pass, Policy
@@ -18,6 +19,8 @@ DEFAULT = Policy(
         # Filters before projections: a column that only a filter reads need not travel past it.
         Pass("predicate_pushdown", push_predicates, reshapes=True),
         Pass("projection_pushdown", push_projections, reshapes=True),
+        # After filters have moved, which it must not pass; before anything is decided by the sizes of sources.
+        Pass("limit_pushdown", push_limits, reshapes=True),
         # Partition counts before any pass that compares partitionings.
         Pass("default_parallelism", set_default_parallelism, annotates=("parallelism", "partition_count")),
         # Before shuffles are dropped: a broadcast takes away the shuffle of the other side as well.

@@ -145,6 +145,8 @@ class Stage:
     """One task a worker, all at once (bsp)."""
     in_runs: bool = False
     """Source tasks go to the workers in contiguous runs, so that blocks lie in worker order: shares are dealt out of them."""
+    enough_rows: int | None = None
+    """Nobody needs more than its first so many rows: once the first tasks have given them, no other task is begun. None: all are needed."""
 
     def vertices(self) -> tuple[int, ...]:
         """Vertices whose operators the stage evaluates, readers before what they read."""

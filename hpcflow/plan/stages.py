@@ -18,9 +18,11 @@ from typing import Literal
 from hpcflow.errors import ConfigError
 from hpcflow.ir.dag import Dag, Edge, Vertex
 from hpcflow.ir.fusion import is_fused
+from hpcflow.ir.operators.base import Operator
 from hpcflow.ir.operators.concat import Cache, Collect, Keep, ReadCache
 from hpcflow.ir.operators.from_memory import FromMemory
 from hpcflow.ir.operators.sink import Sink
+from hpcflow.ir.operators.sort import Slice, SlicePositions
 from hpcflow.ir.operators.source import Source
 from hpcflow.ir.partitioning import Known, Partitioning, all_partitionings
 from hpcflow.ir.properties import EdgeProperties, Pattern, VertexProperties
@@ -116,7 +118,9 @@ class _Splitter:
             partitioned = frozenset() if cache is None else self._partitionings()[vertex.id].aligned
             outputs.append(StoreOutput(cache, statistics, partitioned))
         together = any(self.dag.vertices[node.vertex].operator.together for node in _nodes(root))
-        self.stages.append(Stage(id, root, tuple(outputs), tuple(sorted(set(depends))), properties, " > ".join(labels), positions, together))
+        enough = None if cache is not None or together else _enough_rows(self.dag, vertex)
+        depends_on = tuple(sorted(set(depends)))
+        self.stages.append(Stage(id, root, tuple(outputs), depends_on, properties, " > ".join(labels), positions, together, enough_rows=enough))
         for edge in pulls:
             self._add_emitting(edge, self._blocks_of(vertex, edge_name(edge)), (id,))
 
@@ -193,6 +197,24 @@ class _Splitter:
         blocks = BlocksLeaf(cache=cache, reader=name) if isinstance(operator, ReadCache) else self._blocks_of(source, name)
         depends = [self.exchanges[name].producer] if moves else [] if blocks.stage is None else [blocks.stage]
         return ShareLeaf(name, source.id, blocks, moves, cache), depends, VertexProperties(), [], False
+
+
+def _enough_rows(dag: Dag, vertex: Vertex) -> int | None:
+    """How many of the first rows that leave `vertex` are all that its readers need; None: they need all."""
+    operator = vertex.operator
+    is_first = isinstance(operator, Slice) and operator.partial and operator.offset == 0
+    readers = [dag.vertices[edge.target].operator for edge in dag.outputs(vertex.id)]
+    if not is_first or not readers:
+        return None
+    ends = [_end(reader) for reader in readers]
+    return None if None in ends else max(end for end in ends if end is not None)
+
+
+def _end(reader: Operator) -> int | None:
+    """Up to which of its input's rows, counted from the first one, an operator looks; None: to the last."""
+    if isinstance(reader, Slice | SlicePositions) and reader.offset >= 0 and reader.length is not None:
+        return None if isinstance(reader, Slice) and reader.partial else reader.offset + reader.length
+    return None
 
 
 def _nodes(item: Node | Leaf) -> Iterator[Node]:

@@ -27,7 +27,7 @@ from hpcflow.runtime.action_state import ActionState, StageRun
 from hpcflow.runtime.bsp_stages import check_steps, lies_in_shares, plan_tasks, reads_blocks, run_together
 from hpcflow.runtime.exchange_opening import close_local, open_exchange, scatter_source
 from hpcflow.runtime.failures import error_of, worker_error
-from hpcflow.runtime.hand_out import deal, hand_out, take_back
+from hpcflow.runtime.hand_out import deal, hand_out, stop_early, take_back
 from hpcflow.runtime.plan_bytes import dump_plan
 from hpcflow.runtime.states import StageState
 from hpcflow.runtime.vitals import heartbeat_interval_s
@@ -311,6 +311,7 @@ class ActionRun(ActionState):
                 )
             )
             self._check_guesses(run)
+            stop_early(run)
 
     def _check_guesses(self, run: StageRun) -> None:
         """Raises WrongGuessError when the stage has broadcast more than the planner's guess allows."""

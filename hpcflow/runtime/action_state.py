@@ -17,7 +17,7 @@ from hpcflow.bsp.place import RankResources
 from hpcflow.errors import HpcflowError
 from hpcflow.events import records
 from hpcflow.ir.operators.from_memory import FromMemory
-from hpcflow.ir.operators.source import Source, Split, SplitHint
+from hpcflow.ir.operators.source import MOST_SPLITS, Source, Split, SplitHint
 from hpcflow.ir.properties import VertexProperties
 from hpcflow.ir.shared_values import Shareable
 from hpcflow.ir.task_needs import TaskNeeds
@@ -44,6 +44,10 @@ class StageRun:
     tasks: list[PlannedTask] = field(default_factory=list)
     unassigned: deque[TaskSpec] = field(default_factory=deque)
     """Tasks that any (allowed) worker may run and nobody has."""
+    held: deque[PlannedTask] = field(default_factory=deque)
+    """Tasks of a stage of which not all may be needed, in its order, that nobody has."""
+    first_rows: tuple[int, int] = (0, 0)
+    """Of such a stage: the first (tasks) that have ended, and the rows that they have given."""
     assigned: dict[int, int] = field(default_factory=dict)
     """Task -> rank."""
     results: dict[int, m.TaskResult] = field(default_factory=dict)
@@ -217,7 +221,7 @@ def make_splits(source: Source, properties: VertexProperties, workers: int, targ
     """Splits for whole rounds of tasks over the workers: one task too many would keep one of them busy while the others wait."""
     slots = properties.parallelism or workers
     rounds = max(1, -(-(source.statistics().size_bytes or 0) // (slots * target_bytes)))
-    return source.splits(SplitHint(slots * rounds, target_bytes))
+    return source.splits(SplitHint(slots * min(rounds, max(1, MOST_SPLITS // slots)), target_bytes))
 
 
 def caches_read(plan: PhysicalPlan, bindings: Bindings) -> set[str]:

@@ -5,6 +5,7 @@ Invariant: every task is with exactly one worker, or in `unassigned`, or has its
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
 
 from hpcflow.errors import HpcflowError
@@ -20,6 +21,7 @@ from hpcflow.runtime.action_state import ActionState, StageRun
 from hpcflow.runtime.placement import TaskView
 from hpcflow.runtime.placement.dynamic import Dynamic
 from hpcflow.runtime.states import StageState
+from hpcflow.runtime.task_making import PlannedTask
 
 REMEMBERED_PARTS = 1 << 16
 """Parts of files of which the master knows who read them last."""
@@ -32,6 +34,9 @@ def deal(state: ActionState, run: StageRun) -> None:
     """
     given: dict[int, list[TaskSpec]] = {}
     place_tasks(state, run)
+    if run.stage.enough_rows is not None and len(run.tasks) > 1:
+        run.held.extend(run.tasks)  # `hand_out` gives them one after another
+        return
     for task in run.tasks:
         if task.rank is None:
             run.unassigned.append(task.spec)
@@ -96,9 +101,12 @@ def _remember_readers(state: ActionState, rank: int, tasks: list[TaskSpec]) -> N
 def hand_out(state: ActionState) -> None:
     """Give groups of unassigned tasks to workers that run low; when all are given, let loaded workers give back for idle ones."""
     for run in state.stages.values():
-        if run.state is not StageState.RUNNING:
+        if run.state is not StageState.RUNNING or (run.stage.enough_rows is not None and not run.unassigned and not run.held):
             continue
         allowed = state.allowed_ranks(run)
+        if run.held:
+            _give_first(state, run, allowed)
+            continue
         while run.unassigned:
             hungry = [rank for rank in allowed if scheduler.wants_more(state.queued[rank], state.slots)]
             if not hungry:
@@ -108,6 +116,37 @@ def hand_out(state: ActionState) -> None:
             give(state, run, rank, [run.unassigned.popleft() for _ in range(count)])
         if not run.unassigned:
             _steal(state, run, allowed)
+
+
+def _give_first(state: ActionState, run: StageRun, allowed: tuple[int, ...]) -> None:
+    """Of a stage that may stop early: the first tasks, no more than there are free slots."""
+    free = {rank: state.slots - queued for rank, queued in state.queued.items()}
+    later: deque[PlannedTask] = deque()
+    while run.held and any(slots > 0 for slots in free.values()):
+        task = run.held.popleft()
+        rank = max(allowed, key=lambda r: (free[r], -r)) if task.rank is None else task.rank
+        if free[rank] > 0:
+            free[rank] -= 1
+            give(state, run, rank, [task.spec])
+        else:
+            later.append(task)
+            if task.rank is None:
+                break
+    run.held.extendleft(reversed(later))
+
+
+def stop_early(run: StageRun) -> None:
+    """Forget the tasks that nobody has when the first ones have given all the rows that are needed."""
+    if not run.held or run.stage.enough_rows is None:
+        return
+    ended, rows = run.first_rows
+    while rows < run.stage.enough_rows and (result := run.results.get(ended)) is not None:
+        ended, rows = ended + 1, rows + result.rows
+    run.first_rows = (ended, rows)
+    if rows >= run.stage.enough_rows:
+        begun = run.assigned.keys()
+        run.tasks = [task for task in run.tasks if task.spec.index in begun]
+        run.held.clear()
 
 
 def give(state: ActionState, run: StageRun, rank: int, tasks: list[TaskSpec]) -> None:

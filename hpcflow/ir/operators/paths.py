@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import glob as globbing
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from hpcflow.errors import SourceError, near_names
+from hpcflow.errors import ArgumentTypeError, SourceError, near_names
 
 PathsLike = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -34,7 +34,12 @@ class FileList:
 
 def list_files(source: PathsLike, *, glob: bool = True) -> FileList:
     """Expand `source`. SourceError when something is not there or there is nothing to read."""
-    given = [os.fspath(source)] if isinstance(source, str | os.PathLike) else [os.fspath(item) for item in source]
+    items = [source] if isinstance(source, str | os.PathLike) else list(source) if isinstance(source, Iterable) else [source]
+    if wrong := [item for item in items if not isinstance(item, str | os.PathLike) or isinstance(os.fspath(item), bytes)]:
+        raise ArgumentTypeError(f"a path is a text or a pathlib.Path, not {wrong[0]!r}; give one, a list of them, a glob or a directory")
+    given = [os.fspath(item) for item in items]
+    if empty := [path for path in given if not path or "\0" in path]:
+        raise SourceError(f"no such file or directory: {empty[0]!r}")
     if not given:
         raise SourceError("no files to read: the list of paths is empty")
     label = given[0] if len(given) == 1 else f"{given[0]} and {len(given) - 1} more"

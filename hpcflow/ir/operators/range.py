@@ -6,14 +6,14 @@ Invariant: equals `pl.select(pl.int_range(start, end, step, dtype=dtype).alias(c
 from __future__ import annotations
 
 import builtins
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self, cast
 
 import polars as pl
 from polars._typing import PolarsIntegerType
 
 from hpcflow.errors import SourceError
-from hpcflow.ir.operators.source import Source, SourceStatistics, Split, SplitHint, even_ranges, fixed_width_bytes
+from hpcflow.ir.operators.source import Source, SourceStatistics, Split, SplitHint, even_ranges, fixed_width_bytes, window_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,15 +49,19 @@ class Range(Source):
         return SourceStatistics(rows, rows * self._width())
 
     def splits(self, hint: SplitHint) -> tuple[Split, ...]:
-        rows = len(self._values())
-        ranges = even_ranges(rows, hint.splits_for(rows * self._width(), rows))
-        return tuple(Split(index, (low, high), high - low, (high - low) * self._width()) for index, (low, high) in enumerate(ranges))
+        rows, width = len(self._values()), self._width()
+        ranges = even_ranges(rows, hint.splits_for(rows * width, rows))
+        return tuple(Split(index, (low, high), high - low, (high - low) * width) for index, (low, high) in enumerate(ranges))
 
     def scan(self, split: Split) -> pl.LazyFrame:
         low, high = split.payload
         ((column, dtype),) = self.schema.items()
         part = self._values()[low:high]
         return pl.LazyFrame().select(pl.int_range(part.start, part.stop, part.step, dtype=cast(PolarsIntegerType, dtype)).alias(column))
+
+    def with_rows(self, offset: int, length: int) -> Self:
+        values = self._values()[slice(*window_of(len(self._values()), offset, length))]
+        return replace(self, start=values.start, end=values.stop, step=values.step)
 
     def describe(self) -> str:
         ((column, dtype),) = self.schema.items()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -21,8 +21,8 @@ from hpcflow.errors import SourceError
 from hpcflow.ir.operators.base import fingerprint_of
 from hpcflow.ir.operators.parquet_footers import schema_difference
 from hpcflow.ir.operators.paths import PathsLike, is_remote, list_files
-from hpcflow.ir.operators.row_ranges import FileLayout, RowRun, cut_rows
-from hpcflow.ir.operators.source import READ_ERRORS, Source, SourceStatistics, Split, SplitHint, fixed_width_bytes
+from hpcflow.ir.operators.row_ranges import FileLayout, RowRun, cut_rows, cut_window
+from hpcflow.ir.operators.source import READ_ERRORS, Source, SourceStatistics, Split, SplitHint, fixed_width_bytes, window_of
 
 _TEXT_BYTES = 32.0
 """Assumed bytes in memory of a value of variable length."""
@@ -41,6 +41,8 @@ class ReadIpc(Source):
     """Rank 0 only: a pickled source has none."""
     batch_rows: tuple[tuple[int, ...], ...] = field(repr=False)
     """Rows of each record batch of each file; rank 0 only."""
+    window: tuple[int, int] | None = None
+    """Only rows [start, stop); None: all."""
 
     @classmethod
     def of(cls, source: PathsLike, *, glob: bool = True, storage_options: dict[str, Any] | None = None) -> Self:
@@ -57,7 +59,7 @@ class ReadIpc(Source):
         return cls(schema, listed.label, storage_options, listed.files, tuple(rows for _, rows in heads))
 
     def statistics(self) -> SourceStatistics:
-        rows = sum(map(sum, self._held()))
+        rows = sum(map(sum, self._held())) if self.window is None else self.window[1] - self.window[0]
         return SourceStatistics(rows, int(rows * self._row_bytes()))
 
     def splits(self, hint: SplitHint) -> tuple[Split, ...]:
@@ -66,7 +68,11 @@ class ReadIpc(Source):
         file_of = np.repeat(np.arange(len(batches)), [len(file) for file in batches]).astype(np.int64)
         total, width = int(rows.sum()), self._row_bytes()
         layout = FileLayout(self.files, file_of, rows, rows)
-        ranges = cut_rows(rows, hint.splits_for(int(total * width), total))
+        if self.window is None:
+            ranges = cut_rows(rows, hint.splits_for(int(total * width), total))
+        else:
+            count = self.window[1] - self.window[0]
+            ranges = cut_window(rows, self.window, hint.splits_of_window(int(count * width), count))
         return tuple(Split(index, layout.runs(low, high), high - low, int((high - low) * width)) for index, (low, high) in enumerate(ranges))
 
     def scan(self, split: Split) -> pl.LazyFrame:
@@ -77,13 +83,19 @@ class ReadIpc(Source):
         scan = _scan(run.files, self.storage_options)
         return (scan if run.whole else scan.slice(run.offset, run.rows)).select(list(self.schema))
 
+    def with_rows(self, offset: int, length: int) -> Self:
+        start, stop = self.window or (0, sum(map(sum, self._held())))
+        low, high = window_of(stop - start, offset, length)
+        return replace(self, window=(start + low, start + max(low, high)))
+
     def describe(self) -> str:
         batches = f", {len(self.files)} files, {sum(map(len, self.batch_rows))} record batches" if self.files else ""
-        return f"{self.label}{batches}, {len(self.schema)} columns"
+        rows = "" if self.window is None else f", rows {self.window[0]} to {self.window[1]}"
+        return f"{self.label}{batches}, {len(self.schema)} columns{rows}"
 
     def fingerprint(self) -> object:
         """Equal for the same columns of the same files."""
-        return (type(self), tuple(self.schema.items()), self.files or id(self), fingerprint_of(self.storage_options))
+        return (type(self), tuple(self.schema.items()), self.files or id(self), fingerprint_of(self.storage_options), self.window)
 
     def diagnose(self, split: Split, error: BaseException) -> SourceError | None:
         """Read the record batches of the split's files one by one until one fails."""

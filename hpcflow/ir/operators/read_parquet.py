@@ -21,8 +21,8 @@ from hpcflow.ir.operators.base import fingerprint_of
 from hpcflow.ir.operators.parquet_footers import Footers, check_one_schema, read_footer, read_footers
 from hpcflow.ir.operators.paths import FileList, PathsLike, is_remote, list_files
 from hpcflow.ir.operators.row_group_pruning import may_match
-from hpcflow.ir.operators.row_ranges import FileLayout, RowRun, cut_rows
-from hpcflow.ir.operators.source import READ_ERRORS, Source, SourceStatistics, Split, SplitHint
+from hpcflow.ir.operators.row_ranges import FileLayout, RowRun, cut_rows, cut_window
+from hpcflow.ir.operators.source import READ_ERRORS, Source, SourceStatistics, Split, SplitHint, window_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +68,8 @@ class ReadParquet(Source):
     """Rank 0 only: a pickled source has None."""
     predicate: pl.Expr | None = None
     """Pushed down: row groups in which it is true for no row are not read."""
+    window: tuple[int, int] | None = None
+    """Only rows [start, stop) of those that are read otherwise; None: all."""
 
     @classmethod
     def of(
@@ -123,13 +125,18 @@ class ReadParquet(Source):
 
     def statistics(self) -> SourceStatistics:
         rows = int(self._kept_rows().sum())
+        rows = rows if self.window is None else self.window[1] - self.window[0]
         return SourceStatistics(rows, int(rows * self._row_bytes()))
 
     def splits(self, hint: SplitHint) -> tuple[Split, ...]:
         footers, rows = self._held(), self._kept_rows()
         total = int(rows.sum())
         width = self._row_bytes()
-        ranges = cut_rows(rows, hint.splits_for(int(total * width), total))
+        if self.window is None:
+            ranges = cut_rows(rows, hint.splits_for(int(total * width), total))
+        else:
+            count = self.window[1] - self.window[0]
+            ranges = cut_window(rows, self.window, hint.splits_of_window(int(count * width), count))
         layout = FileLayout(footers.files, footers.group_file, footers.group_rows, rows)
         return tuple(Split(index, layout.runs(low, high), high - low, int((high - low) * width)) for index, (low, high) in enumerate(ranges))
 
@@ -144,16 +151,22 @@ class ReadParquet(Source):
         both = predicate if self.predicate is None or predicate is None else self.predicate & predicate
         return replace(super().with_pushdown(columns, None), predicate=self.predicate if both is None else both)
 
+    def with_rows(self, offset: int, length: int) -> Self:
+        start, stop = self.window or (0, int(self._kept_rows().sum()))
+        low, high = window_of(stop - start, offset, length)
+        return replace(self, window=(start + low, start + max(low, high)))
+
     def describe(self) -> str:
         files = "" if self.footers is None else f", {len(self.footers.files)} files, {len(self.footers.group_rows)} row groups"
         pushed = "" if self.predicate is None else f", row groups where {' '.join(str(self.predicate).split())}"
-        return f"{self.label}{files}, {len(self.schema)} columns{pushed}"
+        rows = "" if self.window is None else f", rows {self.window[0]} to {self.window[1]}"
+        return f"{self.label}{files}, {len(self.schema)} columns{pushed}{rows}"
 
     def fingerprint(self) -> object:
         """Equal for the same files read in the same way."""
         options = tuple((f.name, fingerprint_of(getattr(self.options, f.name))) for f in fields(self.options))
         files = id(self) if self.footers is None else self.footers.files
-        return (type(self), tuple(self.schema.items()), files, options, fingerprint_of(self.predicate))
+        return (type(self), tuple(self.schema.items()), files, options, fingerprint_of(self.predicate), self.window)
 
     def diagnose(self, split: Split, error: BaseException) -> SourceError | None:
         """Read the row groups of the split one by one until one fails."""

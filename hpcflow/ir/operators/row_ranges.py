@@ -32,6 +32,13 @@ def cut_rows(group_rows: Counts, parts: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(bounds))
 
 
+def cut_window(group_rows: Counts, window: tuple[int, int], parts: int) -> list[tuple[int, int]]:
+    """`cut_rows` of rows window[0] to window[1] alone: ranges of positions among all rows."""
+    start, stop = window
+    ends = np.clip(np.cumsum(group_rows), start, max(start, stop))
+    return [(start + low, start + high) for low, high in cut_rows(np.diff(ends, prepend=start), parts)]
+
+
 @dataclass(frozen=True)
 class RowRun:
     """Rows `offset` to `offset + rows` of these files taken as one."""

@@ -20,7 +20,7 @@ class Select(Operator):
     row_wise = True
 
     def apply(self, inputs: tuple[pl.LazyFrame, ...], task: TaskInfo) -> pl.LazyFrame:
-        return inputs[0].select(self.expressions) if self.expressions else inputs[0].drop(pl.all())
+        return inputs[0].select(self.expressions) if self.expressions else inputs[0].drop(pl.selectors.all())
 
     def required_columns(self, needed: frozenset[str], inputs: tuple[pl.Schema, ...]) -> tuple[frozenset[str], ...]:
         read = root_names(self.narrowed(needed).expressions)

@@ -24,6 +24,10 @@ import polars as pl
 from hpcflow.errors import ColumnNotFoundError, HpcflowError, near_names
 from hpcflow.ir.operators.base import Operator, TaskInfo
 
+_FEW_BYTES = 1 << 20
+MOST_SPLITS = 1 << 16
+"""Of a source that is not asked for more: the driver lists them all."""
+
 
 @dataclass(frozen=True)
 class SplitHint:
@@ -37,7 +41,11 @@ class SplitHint:
     def splits_for(self, size_bytes: int | None, units: int) -> int:
         """How many splits to make of `units` indivisible units of together `size_bytes` bytes; 1 when there are none."""
         by_size = 0 if size_bytes is None else math.ceil(size_bytes / max(1, self.target_bytes))
-        return max(1, min(units, max(self.target_tasks, by_size)))
+        return max(1, min(units, max(self.target_tasks, min(by_size, MOST_SPLITS))))
+
+    def splits_of_window(self, size_bytes: int, units: int) -> int:
+        """`splits_for` of some rows out of many: a few rows are one split, since no more of them are to come."""
+        return 1 if size_bytes <= min(_FEW_BYTES, self.target_bytes) else self.splits_for(size_bytes, units)
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,13 @@ class Source(Operator):
         """
         return self if columns is None else replace(self, schema=narrow(self.schema, columns, self.describe()))
 
+    def with_rows(self, offset: int, length: int) -> Self:
+        """The same source, free to leave out rows outside of `length` rows from `offset` on (negative: from the end), of those that it gives now.
+
+        A source that does not know how many rows it has stays as it is: what asks for so few of its rows takes them out itself.
+        """
+        return self
+
     def output_schema(self, inputs: tuple[pl.Schema, ...]) -> pl.Schema:
         """A source has no inputs: the fixed schema."""
         return self.schema
@@ -128,6 +143,16 @@ def named_source_error(error: BaseException, reads: Iterable[tuple[Source, Split
 def even_ranges(total: int, parts: int) -> list[tuple[int, int]]:
     """`parts` neighbouring ranges (start, stop) over `total` units whose lengths differ by at most one."""
     return [(total * part // parts, total * (part + 1) // parts) for part in range(parts)]
+
+
+def window_of(total: int, offset: int, length: int) -> tuple[int, int]:
+    """(start, stop) of `length` rows from `offset` on (negative: from the end) within `total` rows.
+
+    >>> window_of(10, 3, 4), window_of(10, -2, 2), window_of(1, 0, 5), window_of(1, -5, 5)
+    ((3, 7), (8, 10), (0, 1), (0, 1))
+    """
+    start = offset if offset >= 0 else total + offset
+    return min(max(start, 0), total), max(0, min(start + length, total))
 
 
 def fixed_width_bytes(dtype: pl.DataType) -> float | None:
