@@ -130,6 +130,8 @@ def wanted(annotation: Any) -> str:
     origin = get_origin(annotation)
     if origin is Annotated:
         return " ".join([wanted(annotation.__origin__), *map(str, annotation.__metadata__)])
+    if annotation is Any:
+        return "a value"
     if annotation in _KINDS:
         return _KINDS[annotation][1]
     if origin is Literal:
@@ -171,6 +173,8 @@ def _literals(annotation: Any) -> tuple[Any, ...]:
 
 
 def _fits(value: Any, annotation: Any) -> bool:
+    if annotation is Any:
+        return True
     if annotation in _KINDS:
         return _KINDS[annotation][0](value)
     origin, arguments = get_origin(annotation), get_args(annotation)

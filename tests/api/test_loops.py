@@ -236,7 +236,7 @@ def test_positions_in_the_state_are_those_of_its_rows(session):
     ("wrong", "error", "message"),
     [
         ({"max_iterations": 0}, ConfigError, "at least 1"),
-        ({"on_limit": "ignore"}, ConfigError, "error., .return"),
+        ({"on_limit": "ignore"}, ConfigError, r"error', 'return"),
         ({"resume": True}, ConfigError, "needs checkpoint"),
         ({"until": 3}, ConfigError, "give an expression"),
         ({"until": pl.col("v").max()}, SchemaError, "one Boolean column"),
