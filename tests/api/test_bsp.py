@@ -239,7 +239,7 @@ def test_what_a_function_returns_is_checked_against_the_schema(one_session):
 
 def test_wrong_arguments_are_refused_at_their_line(one_session):
     data = one_session.range(6)
-    with pytest.raises(hf.ConfigError, match="format is .csv"):
+    with pytest.raises(hf.ConfigError, match="format is 'csv'"):
         data.bsp(where, format="csv")
     with pytest.raises(hf.ConfigError, match="inputs are datasets, not int"):
         data.bsp(where, inputs=[3])
