@@ -34,13 +34,13 @@ def ten_scripts() -> None:
     with launch.Experiment("ten", executor=launch.LocalExecutor()) as exp:
         for i in range(10):
             exp.add(launch.Script(inline=f"echo {i}"), name=f"t{i}")
-        assert exp.run().exit_status() == 0
+        assert exp.run(quiet=True).exit_status() == 0
 
 
 def three_functions() -> None:
     with launch.Experiment("three", executor=launch.LocalExecutor()) as exp:
         found = [exp.add(launch.Partial(square, i), name=f"t{i}") for i in range(3)]
-        exp.run()
+        exp.run(quiet=True)
         assert [task.result() for task in found] == [0, 1, 4]
 
 

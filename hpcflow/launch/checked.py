@@ -56,7 +56,11 @@ def check_field(cls: type[Any], name: str, value: Any) -> Any:
     field = cls.__dataclass_fields__[name]
     if value is field.default:
         return value
-    annotation = _hints(cls).get(name, Any)
+    return check_argument(f"{cls.__name__}.{name}", value, _hints(cls).get(name, Any))
+
+
+def check_argument(where: str, value: Any, annotation: Any) -> Any:
+    """The value as it is kept. Raises ConfigError that begins with `where`."""
     fitting = _fitting(value, annotation)
     if fitting is _REFUSED:
         from hpcflow.launch.config.check import shown
@@ -64,7 +68,7 @@ def check_field(cls: type[Any], name: str, value: Any) -> Any:
         listed = f"; give a list: [{value!r}]" if isinstance(value, str) and typing.get_origin(annotation) is tuple else ""
         choices = [choice for part in _members(annotation) if typing.get_origin(part) is typing.Literal for choice in typing.get_args(part)]
         near = near_names(value, [choice for choice in choices if isinstance(choice, str)]) if isinstance(value, str) and choices else ""
-        raise ConfigError(f"{cls.__name__}.{name}: expected {spelled(annotation)}, got {shown(value)}{listed}{near}")
+        raise ConfigError(f"{where}: expected {spelled(annotation)}, got {shown(value)}{listed}{near}")
     return fitting
 
 

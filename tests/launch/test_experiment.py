@@ -15,6 +15,7 @@ from hpcflow.errors import ConfigError, LaunchError
 from hpcflow.launch.config.script import Script
 from hpcflow.launch.config.secret import Secret
 from hpcflow.launch.executors.local import LocalExecutor
+from hpcflow.launch.executors.slurm import SlurmExecutor
 from hpcflow.launch.experiment.decide import TaskState
 from hpcflow.launch.experiment.experiment import Experiment
 from hpcflow.launch.experiment.records import Records
@@ -330,6 +331,41 @@ def test_run_prints_the_next_three_commands_unless_it_is_to_be_quiet(at_home, ca
     assert capfd.readouterr() == ("", "")
 
 
+WRONG_ARGUMENTS = [
+    ({"memory_mb": "x"}, r"add\(memory_mb='x'\): expected a whole number from 1"),
+    ({"memory_mb": -1}, "expected a whole number from 1"),
+    ({"gpus": "a"}, "expected a whole number from 0"),
+    ({"gpus": 2}, "wants 2 GPUs, and this executor has 0"),
+    ({"cpus_per_task": 5000}, "wants 1 x 5000 cores, and this executor has"),
+    ({"executor": LocalExecutor(memory_mb=10), "memory_mb": 20}, "wants 20 MB, and this executor has 10"),
+    ({"required": "no"}, r"add\(required=...\): expected bool, got str 'no'"),
+    ({"name": 3}, r"add\(name=...\): expected str . None, got int 3"),
+    ({"name": ""}, "is empty: leave it out"),
+    ({"mode": "paralell"}, "did you mean 'parallel'"),
+    ({"on_failure": "stopp"}, "did you mean 'stop'"),
+    ({"executor": "local"}, r"add\(executor=...\): expected Executor"),
+    ({"dependencies": "a"}, "expected a list of tasks"),
+    ({"dependencies": ["a"]}, "'a' is no task: give what add"),
+]
+WRONG_EXPERIMENTS = [
+    ({"title": 3}, r"Experiment\(title=...\): expected str, got int 3"),
+    ({"title": " "}, "is empty"),
+    ({"executor": "slurm"}, r"Experiment\(executor=...\): expected Executor"),
+    ({"packager": "git"}, r"Experiment\(packager=...\): expected Packager"),
+    ({"tags": "x"}, r"give a list: \['x'\]"),
+    ({"notes": 3}, "expected str, got int"),
+]
+
+
+def test_what_cannot_be_rendered_is_refused_before_anything_is_submitted(at_home):
+    exp = Experiment("refused", executor=SlurmExecutor(cpu_bind="cores"))
+    exp.add(sh("true"), name="fine")
+    exp.add(sh("true"), name="wrong", launcher="mpirun", condition="all_finished")
+    with pytest.raises(ConfigError, match="is an option of srun, and this task's ranks start by mpirun"):
+        exp.run(detach=True)
+    assert not exp.directory.exists()
+
+
 def test_wrong_use_is_told_at_once(at_home, monkeypatch):
     exp, other = Experiment("a"), Experiment("b")
     task = other.add(sh("true"))
@@ -345,6 +381,12 @@ def test_wrong_use_is_told_at_once(at_home, monkeypatch):
         exp.add(sh("true"), condition="all_done")
     with pytest.raises(ConfigError, match="no condition 3; there are"):
         exp.add(sh("true"), condition=3)
+    for wrong, says in WRONG_ARGUMENTS:
+        with pytest.raises(ConfigError, match=says):
+            exp.add(sh("true"), **wrong)
+    for wrong, says in WRONG_EXPERIMENTS:
+        with pytest.raises(ConfigError, match=says):
+            Experiment(**{"title": "t", **wrong})
     mixed = Experiment("mixed")
     first, _, _ = mixed.add(sh("true"), name="a"), mixed.add(sh("true"), name="b"), mixed.add(sh("true"), name="c")
     mixed._tasks[2] = dataclasses.replace(mixed._tasks[2], needs=(first.name,))

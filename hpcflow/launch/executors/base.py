@@ -161,6 +161,9 @@ class Executor(ABC):
     def render(self, request: JobRequest) -> Rendered:
         """What `submit` would do. Raises ConfigError for what this executor cannot give."""
 
+    def admit(self, request: JobRequest) -> None:  # noqa: B027 (a scheduler decides itself)
+        """Raises ConfigError for what this executor can never give, when the task is added: contacts nobody."""
+
     @abstractmethod
     def submit(self, rendered: Rendered) -> JobHandle:
         """Write the files and start the job. Raises SubmitLimitError, SubmitUnclearError, or LaunchError with what it said."""

@@ -66,7 +66,7 @@ class LocalExecutor(Executor):
             raise ConfigError("LocalExecutor.launcher='srun' needs a Slurm allocation: say 'mpirun' or 'mpi', or take a SlurmExecutor")
         check_common(self)
 
-    def render(self, request: JobRequest) -> Rendered:
+    def admit(self, request: JobRequest) -> None:
         if request.ntasks * request.cpus_per_task > self._cores() and not any(command.launcher != "none" for command in request.commands):
             raise ConfigError(
                 f"task {request.task!r} wants {request.ntasks} x {request.cpus_per_task} cores, and this executor has {self._cores()}: "
@@ -76,6 +76,9 @@ class LocalExecutor(Executor):
             raise ConfigError(f"task {request.task!r} wants {request.memory_mb} MB, and this executor has {self.memory_mb}")
         if request.gpus > len(self.gpus):
             raise ConfigError(f"task {request.task!r} wants {request.gpus} GPUs, and this executor has {len(self.gpus)}: LocalExecutor(gpus=...)")
+
+    def render(self, request: JobRequest) -> Rendered:
+        self.admit(request)
         argvs = {command.name: local_argv(command, request) for command in request.commands}
         return Rendered(request, {"script.sh": render_script(request, argvs)}, ("/bin/sh", f"{request.directory}/script.sh"))
 

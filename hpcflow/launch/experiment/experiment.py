@@ -33,6 +33,7 @@ from hpcflow.launch.executors.local import LocalExecutor
 from hpcflow.launch.executors.registry import from_json, to_json
 from hpcflow.launch.experiment import commands, log_tail, slurm_alone
 from hpcflow.launch.experiment.abandoned import why_nobody_goes_on
+from hpcflow.launch.experiment.arguments import check_dependencies, check_experiment, check_resources, check_task
 from hpcflow.launch.experiment.commands import CommandRow
 from hpcflow.launch.experiment.decide import TaskState, exit_status, to_run_again
 from hpcflow.launch.experiment.driver import Driver, Listener
@@ -47,7 +48,7 @@ from hpcflow.launch.group import sized
 from hpcflow.launch.home import home_path, slug
 from hpcflow.launch.launchers.environment import without_launcher
 from hpcflow.launch.packagers.base import Package, Packager, pack
-from hpcflow.launch.payloads import function_payload, payload_of, secrets_of
+from hpcflow.launch.payloads import function_payload, job_request, payload_of, secrets_of
 from hpcflow.launch.results import read_result
 from hpcflow.launch.settings import flags_as_variables
 
@@ -91,6 +92,7 @@ class Experiment:
     def __init__(
         self, title: str, executor: Executor | None = None, *, packager: Packager | None = None, tags: Sequence[str] = (), notes: str = ""
     ) -> None:
+        check_experiment(title=title, executor=executor, packager=packager, tags=tags, notes=notes)
         self.title = title
         self.executor = executor or LocalExecutor()
         self.packager = packager
@@ -138,12 +140,12 @@ class Experiment:
         """
         if self._records is not None:
             raise ConfigError("this experiment has been submitted; add tasks before run()")
+        check_task(name=name, executor=executor, required=required, by_value=by_value, mode=mode, on_failure=on_failure)
+        check_dependencies(dependencies, self)
         base_executor = executor or self.executor
         resources = {need: overrides.pop(need) for need in base_executor.task_needs if need in overrides}
+        check_resources(resources)
         where = _with(base_executor, overrides)
-        for dependency in dependencies:
-            if dependency.experiment is not self:
-                raise ConfigError(f"{dependency!r} belongs to another experiment: tasks depend on tasks of their own")
         files: dict[str, bytes] = {}
         if isinstance(task, Buildable) or (callable(task) and by_value):
             payload, files = function_payload(task, where, by_value)
@@ -170,6 +172,7 @@ class Experiment:
             backoff_s=pauses(backoff_s),
             required=required,
         )
+        where.admit(job_request(made, where, 1, "not-yet", self.directory / "tasks" / made.directory / "attempts" / "1", None))
         self._tasks.append(made)
         self._files[made.directory] = files
         return TaskHandle(self, unique)
@@ -216,6 +219,8 @@ class Experiment:
             raise ConfigError("this experiment has been submitted already; `rerun` makes a new one of it")
         if sequential:
             self._tasks = _in_sequence(self._tasks)
+        if any(task.executor["type"] != "local" for task in self._tasks):
+            self.dryrun()  # what cannot be rendered is refused before anything is submitted
         if self.packager is not None:
             self.package = pack(self.packager)
             self._tasks = [dataclasses.replace(t, payload={**t.payload, "code": self.package.digest}) for t in self._tasks]
