@@ -1,14 +1,15 @@
 """Dataclasses whose fields are checked when they are given: executors, packagers and what they hold.
 
-Invariant: an object of a checked class has fields of the types that its annotations say. A list is taken for a tuple; nothing else is converted. An
-unknown field is refused with near names. What a value may be beyond its type, a class says in its `__post_init__`, which may rely on the types.
+Invariant: an object of a checked class has fields of the types that its annotations say; a sequence is kept as a tuple, so that frozen objects are
+frozen all the way down, and nothing else is converted. An unknown field is refused with near names. What a value may be beyond its type, a class says
+in its `__post_init__`, which may rely on the types.
 
     @checked
     @dataclass(frozen=True)
     class Site:
-        hosts: tuple[str, ...] = ()
+        hosts: Sequence[str] = ()
 
-    Site(hosts="n1")       # ConfigError: Site.hosts: expected tuple[str, ...], got str 'n1'; give a list: ['n1']
+    Site(hosts="n1")       # ConfigError: Site.hosts: expected Sequence[str], got str 'n1'; give a list: ['n1']
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ def check_argument(where: str, value: Any, annotation: Any) -> Any:
     if fitting is _REFUSED:
         from hpcflow.launch.config.check import shown
 
-        listed = f"; give a list: [{value!r}]" if isinstance(value, str) and typing.get_origin(annotation) is tuple else ""
+        listed = (
+            f"; give a list: [{value!r}]" if isinstance(value, str) and typing.get_origin(annotation) in (tuple, collections.abc.Sequence) else ""
+        )
         choices = [choice for part in _members(annotation) if typing.get_origin(part) is typing.Literal for choice in typing.get_args(part)]
         near = near_names(value, [choice for choice in choices if isinstance(choice, str)]) if isinstance(value, str) and choices else ""
         raise ConfigError(f"{where}: expected {spelled(annotation)}, got {shown(value)}{listed}{near}")
@@ -101,6 +104,8 @@ def _one(value: Any, kind: Any) -> Any:
         return value if any(type(value) is type(choice) and value == choice for choice in arguments) else _REFUSED
     if origin is tuple and arguments:
         return _tuple(value, arguments)
+    if origin is collections.abc.Sequence:
+        return _tuple(value, (*arguments, ...))
     if origin is collections.abc.Mapping:
         return _mapping(value, *arguments)
     if kind is float:

@@ -111,7 +111,7 @@ def test_an_unknown_field_is_refused_with_near_names(kind, wrong, near):
 
 def test_a_text_where_a_list_is_meant_says_how_to_write_the_list():
     with pytest.raises(
-        ConfigError, match=r"SlurmExecutor.setup: expected tuple\[str, ...\], got str 'module load gcc'; give a list: \['module load gcc'\]"
+        ConfigError, match=r"SlurmExecutor.setup: expected Sequence\[str\], got str 'module load gcc'; give a list: \['module load gcc'\]"
     ):
         SlurmExecutor(setup="module load gcc")
     with pytest.raises(ConfigError, match=r"LocalExecutor.launcher: .* 'mpirrun'; did you mean 'mpirun'"):

@@ -48,9 +48,9 @@ class LocalExecutor(Executor):
     name: ClassVar[str] = "local"
     cores: int | None = None
     memory_mb: int | None = None
-    gpus: tuple[str, ...] = ()
+    gpus: Sequence[str] = ()
     env: Mapping[str, str] = field(default_factory=dict)
-    setup: tuple[str, ...] = ()
+    setup: Sequence[str] = ()
     python: str | None = None
     workdir: str | None = None
     launcher: LauncherName = "none"

@@ -75,24 +75,24 @@ class SlurmExecutor(SlurmFields, Executor):
     name: ClassVar[str] = "slurm"
     task_needs: ClassVar[tuple[str, ...]] = ("memory_mb",)
     launcher: LauncherName = "none"
-    dependency: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    dependency: Mapping[str, Sequence[str]] = field(default_factory=dict)
     dependency_any: bool = False
     array_limit: int | None = None
-    components: tuple[SlurmFields, ...] = ()
-    extra_directives: tuple[str, ...] = ()
-    srun_args: tuple[str, ...] = ()
+    components: Sequence[SlurmFields] = ()
+    extra_directives: Sequence[str] = ()
+    srun_args: Sequence[str] = ()
     cpu_bind: str | None = None
     gpu_bind: str | None = None
     distribution: str | None = None
-    exports: tuple[str, ...] = EXPORTED
+    exports: Sequence[str] = EXPORTED
     hand_over: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
-    setup: tuple[str, ...] = ()
+    setup: Sequence[str] = ()
     python: str | None = None
     workdir: str | None = None
     requeue: bool = False
     stop_before_s: int | None = None
-    templates: tuple[str, ...] = ()
+    templates: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         SlurmFields.__post_init__(self)

@@ -7,7 +7,7 @@ the version it needs, when the version is known.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,7 @@ class SlurmFields:
     switches: str | None = None
     comment: str | None = None
     mail_user: str | None = None
-    mail_type: tuple[str, ...] = ()
+    mail_type: Sequence[str] = ()
     signal: str | None = None
     hint: str | None = None
     threads_per_core: int | None = None
@@ -134,7 +134,7 @@ def _check(field: str, value: str | None, pattern: re.Pattern[str], shape: str) 
         raise ConfigError(f"Slurm field {field}={value!r}: give {shape}")
 
 
-def dependency_text(dependencies: Mapping[str, tuple[str, ...] | str], any_of: bool = False) -> str:
+def dependency_text(dependencies: Mapping[str, Sequence[str]], any_of: bool = False) -> str:
     """`{"afterok": ("12", "13")}` -> "afterok:12:13"; several kinds all have to hold, or with `any_of` one of them."""
     for kind, ids in dependencies.items():
         if kind not in _DEPENDENCY_TYPES:

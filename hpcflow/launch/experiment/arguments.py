@@ -16,7 +16,7 @@ from hpcflow.launch.executors.base import Executor
 from hpcflow.launch.packagers.base import Packager
 from hpcflow.launch.request import Mode, OnFailure
 
-_EXPERIMENT: Mapping[str, Any] = {"title": str, "executor": Executor | None, "packager": Packager | None, "tags": tuple[str, ...], "notes": str}
+_EXPERIMENT: Mapping[str, Any] = {"title": str, "executor": Executor | None, "packager": Packager | None, "tags": Sequence[str], "notes": str}
 _TASK: Mapping[str, Any] = {
     "name": str | None, "executor": Executor | None, "required": bool, "by_value": bool, "mode": Mode, "on_failure": OnFailure,
 }  # fmt: skip

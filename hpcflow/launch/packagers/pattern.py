@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -24,8 +24,8 @@ class PatternPackager(Packager):
     limit_mb: more than that is refused
     """
 
-    include: tuple[str, ...] = ("**/*.py",)
-    exclude: tuple[str, ...] = ()
+    include: Sequence[str] = ("**/*.py",)
+    exclude: Sequence[str] = ()
     gitignore: bool = True
     limit_mb: int = DEFAULT_LIMIT_MB
 

@@ -49,7 +49,13 @@ def main() -> None:
         exp.add(cfg, name="train", dependencies=[prep])
         exp.run(detach=True)
 
+launch.SlurmExecutor(setup=["module load gcc"], exports=("A",), dependency={"afterok": ["12"]}, components=[launch.SlurmFields(nodes=2)])
+launch.PatternPackager(include=["*.py"], limit_mb=3)
+launch.Step(launch.Script("a.sh"), cpus_per_task=2, launcher="mpi")
 launch.SlurmExecutor(node=4)  # wrong
+launch.SlurmExecutor(nodes=[4])  # wrong
+launch.LocalExecutor(launcher="sran")  # wrong
+launch.Step("a.sh")  # wrong
 launch.Experiment("sweep", exekutor=launch.LocalExecutor())  # wrong
 launch.Config(Model, hiden=512)  # wrong
 launch.Config(Model, hidden="x")  # wrong
