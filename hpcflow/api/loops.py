@@ -123,7 +123,7 @@ def iterate(
     Args:
         body: `body(state) -> state` or `-> (state, metrics)`; called once, with datasets that stand for the state. It may be any dataflow, with
             `bsp` steps in it. Datasets that it uses beside the state are computed once and kept as it needs them (a side of a join in its
-            partitions).
+            partitions). It may use loops of its own: those that depend on the state run in every iteration.
             metrics: a dataset of one row, of what an iteration has to report.
         state: a Dataset, or a dict or tuple of them; `body` gives back the same, of the same schemas.
         until: when to stop: an expression over the metrics (over the new state when the body gives none), or a function `until(new)` or

@@ -86,6 +86,23 @@ def split_body(dag: Dag, state: Iterable[str], prefix: str, ends: Iterable[str] 
     return SplitBody(whole.pruned(caches), each, kept, kept_from)
 
 
+def split_by_use(once: Dag, kept: Iterable[str], names: frozenset[str]) -> tuple[Dag | None, Dag | None]:
+    """What is computed before a loop, in two: what never changes, and what depends on datasets that are read under `names`; None: nothing.
+
+    kept: keys under which `once` keeps datasets.
+    """
+    ends = {v.operator.key: v.id for v in once.vertices.values() if isinstance(v.operator, Cache)}
+    changing = _depending(once, names)
+    found = [[ends[key] for key in kept if (ends[key] in changing) is changes] for changes in (False, True)]
+    return once.pruned(found[0]) if found[0] else None, once.pruned(found[1]) if found[1] else None
+
+
+def kept_keys(dag: Dag | None, among: Iterable[str]) -> frozenset[str]:
+    """Those of the keys under which `dag` keeps datasets."""
+    ends = () if dag is None else dag.vertices.values()
+    return frozenset(v.operator.key for v in ends if isinstance(v.operator, Cache)) & frozenset(among)
+
+
 def _short(partitioning: Partitioning) -> str:
     """A name for a partitioning: what is kept has one key however often the body is compiled, and another body's rows never have it."""
     return hashlib.sha256(repr(partitioning).encode()).hexdigest()[:12]
@@ -122,13 +139,18 @@ def fuse_into_one_step(dag: Dag, state: str, limit: int) -> Dag | None:
 def _variant(dag: Dag, state: frozenset[str], ends: frozenset[str]) -> set[int]:
     """Vertices that depend on the state, and ends of the body that do not (others may read what is cached there): an iteration has to fill them all
     the same."""
-    variant: set[int] = set()
+    at_end = {v.id for v in dag.vertices.values() if not dag.outputs(v.id) or (isinstance(v.operator, Cache) and v.operator.key in ends)}
+    return _depending(dag, state, at_end)
+
+
+def _depending(dag: Dag, names: frozenset[str], also: Iterable[int] = ()) -> set[int]:
+    """Vertices that read one of these cached datasets or one of the vertices `also`, directly or not; and `also`."""
+    found = set(also)
     for vertex in dag.topological():
-        reads_state = isinstance(vertex.operator, ReadCache) and vertex.operator.key in state
-        is_end = not dag.outputs(vertex.id) or (isinstance(vertex.operator, Cache) and vertex.operator.key in ends)
-        if reads_state or is_end or any(edge.source in variant for edge in dag.inputs(vertex.id)):
-            variant.add(vertex.id)
-    return variant
+        reads = isinstance(vertex.operator, ReadCache) and vertex.operator.key in names
+        if reads or any(edge.source in found for edge in dag.inputs(vertex.id)):
+            found.add(vertex.id)
+    return found
 
 
 def read_through_caches(dag: Dag) -> Dag:

@@ -218,12 +218,6 @@ def test_a_loop_may_start_from_the_result_of_another(two):
     assert hf.iterate(doubled, first, max_iterations=1).sort("k").collect().equals(STATE.with_columns(pl.col("v") * 8))
 
 
-def test_a_loop_within_a_body_is_refused(two):
-    nested = hf.iterate(lambda s: hf.iterate(doubled, s, max_iterations=2), two.from_polars(STATE), max_iterations=2)
-    with pytest.raises(ConfigError, match="loop that has not been run"):
-        nested.collect()
-
-
 def test_positions_in_the_state_are_those_of_its_rows(session):
     def numbered(state):
         return state.with_row_index("i").with_columns(v=pl.col("i").cast(pl.Float64)).drop("i")

@@ -1,0 +1,110 @@
+"""Loops in the bodies of loops: which loop runs where, and what it sees of those around it.
+
+    iterate(body, s)                 the loop around: runs once
+      body: iterate(inner, start(s)) depends on s: runs in every iteration of the loop around, before the rest of its body
+            iterate(other, table)    depends on nothing around: runs once, before the loop around
+
+Invariant: a loop belongs to the innermost loop whose state it depends on; what it reads of the loops around it (their states, results of loops before
+it) it reads under names, which are bound to what is on the workers each time that it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from hpcflow.api.dataset import Dataset
+from hpcflow.api.loops import Loop
+from hpcflow.ir.operators.concat import ReadCache
+from hpcflow.ir.operators.iterate import Iterate
+
+
+@dataclass(frozen=True)
+class Around:
+    """What a loop sees of the loops around it; without fields: a loop that is in no other."""
+
+    names: frozenset[str] = frozenset()
+    """Under which the body reads their states, and results of loops before it."""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Name -> estimated bytes, where there is an estimate."""
+
+    def then(self, names: Mapping[str, int | None]) -> Around:
+        """With more names (and their sizes)."""
+        known = {name: size for name, size in names.items() if size is not None}
+        return Around(self.names | names.keys(), {**self.sizes, **known})
+
+
+def result_name(loop: Loop, part: str) -> str:
+    """Under which the loop around reads a part of what a loop in its body leaves."""
+    return f"{loop.key}/{part}"
+
+
+def inner_loops(loop: Loop) -> list[Loop]:
+    """The loops that run in every iteration of `loop`, each after those that it needs."""
+    below = _below(loop)
+    states = {other.key: _state_names(other) for other in below}
+    mine = _state_names(loop)
+
+    def is_inner(other: Loop) -> bool:
+        names = reads_of(other)
+        of_others = frozenset().union(*(state for key, state in states.items() if key != other.key)) if len(states) > 1 else frozenset()
+        return bool(names & mine) and not names & of_others
+
+    return [other for other in below if is_inner(other)]
+
+
+def free_loops(loop: Loop) -> list[Loop]:
+    """The loops in the body of `loop` that depend on no state of a loop: they run once, before it."""
+    below = _below(loop)
+    states = frozenset().union(_state_names(loop), *map(_state_names, below))
+    return [other for other in below if not reads_of(other) & states - _state_names(other)]
+
+
+def reads_of(loop: Loop) -> frozenset[str]:
+    """Names of all that a loop reads that is cached, the loops that it uses included; but for its own state, unless a loop in its body reads that."""
+    own = _state_names(loop)
+    names, loops = _reach(_datasets(loop))
+    return (names - own) | frozenset().union(*(reads_of(other) - own for other in loops))
+
+
+def _state_names(loop: Loop) -> frozenset[str]:
+    return frozenset(loop.state_key(part) for part in loop.initial)
+
+
+def _datasets(loop: Loop) -> list[Dataset]:
+    return [*loop.initial.values(), *loop.parts.values(), *([] if loop.verdict is None else [loop.verdict])]
+
+
+def _below(loop: Loop) -> list[Loop]:
+    """All loops that the body of `loop` uses, in bodies of loops too; each after those that it needs."""
+    ordered: dict[str, Loop] = {}
+
+    def visit(datasets: Iterable[Dataset]) -> None:
+        for other in _reach(datasets)[1]:
+            if other.key not in ordered and other is not loop:
+                visit(_datasets(other))
+                ordered[other.key] = other
+
+    visit([*loop.parts.values(), *([] if loop.verdict is None else [loop.verdict])])
+    return list(ordered.values())
+
+
+def _reach(datasets: Iterable[Dataset]) -> tuple[frozenset[str], list[Loop]]:
+    """(names of what is read that is cached, loops whose results are used) by these datasets; not through the loops."""
+    names: set[str] = set()
+    loops: dict[str, Loop] = {}
+    seen: set[int] = set()
+    stack = list(datasets)
+    while stack:
+        dataset = stack.pop()
+        if dataset._vertex.id in seen:
+            continue
+        seen.add(dataset._vertex.id)
+        operator = dataset._vertex.operator
+        if isinstance(operator, ReadCache):
+            names.add(operator.key)
+        if isinstance(operator, Iterate):
+            loops[operator.loop.key] = operator.loop
+            continue
+        stack.extend(given.dataset for given in dataset._inputs)
+    return frozenset(names), list(loops.values())
