@@ -48,15 +48,19 @@ class SlurmCluster:
         memory_mb: memory each node says to have, MiB.
         accounting: slurmdbd, a database, and jobs killed for their memory.
         extra: further lines of slurm.conf.
+        node_extra: further words of each node's line, e.g. "Feature=fast Gres=nvme:4".
     """
 
-    def __init__(self, directory: Path, nodes: int = 2, cpus: int = 2, memory_mb: int = 4000, accounting: bool = False, extra: str = "") -> None:
+    def __init__(
+        self, directory: Path, nodes: int = 2, cpus: int = 2, memory_mb: int = 4000, accounting: bool = False, extra: str = "", node_extra: str = ""
+    ) -> None:
         self.directory = directory
         self.nodes = nodes
         self.cpus = cpus
         self.memory_mb = memory_mb
         self.accounting = accounting
         self.extra = extra
+        self.node_extra = node_extra
         self._back_in_queue: dict[str, float] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         """By the name of the daemon or of its node, in the order of their start."""
@@ -200,7 +204,7 @@ class SlurmCluster:
         for i in range(1, self.nodes + 1):
             lines.append(
                 f"NodeName=n{i} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[i]} CPUs={self.cpus} RealMemory={self.memory_mb} "
-                f"Weight={1 + self.nodes - i} State=UNKNOWN"  # jobs that may choose begin with the last node
+                f"Weight={1 + self.nodes - i} {self.node_extra} State=UNKNOWN"  # jobs that may choose begin with the last node
             )
         lines.append(f"PartitionName=main Nodes=n[1-{self.nodes}] Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO DefMemPerCPU=500")
         return "\n".join([*lines, self.extra, ""])
@@ -227,7 +231,8 @@ class SlurmCluster:
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=20, check=False).stdout
 
     def _all_idle(self) -> bool:
-        return self._run("sinfo", "--noheader", "--Node", "--format=%T").split() == ["idle"] * self.nodes
+        told = set(self._run("sinfo", "--noheader", "--Node", "--format=%N %T").splitlines())  # a line for each partition of a node
+        return told == {f"n{i} idle" for i in range(1, self.nodes + 1)}
 
     def _wait(self, condition: Callable[[], bool], what: str, timeout_s: float = START_TIMEOUT_S) -> None:
         deadline = time.monotonic() + timeout_s

@@ -79,6 +79,15 @@ def test_binding_options_are_the_golden_ones(fields, wanted):
     assert words == ("srun", *wanted, "--ntasks=4", "--mpi=pmi2", "--kill-on-bad-exit=1", "--cpus-per-task=2", *LOGS, "main", "prog")
 
 
+def test_cores_by_gpu_leave_no_cores_by_task_which_slurm_would_refuse_beside_them():
+    executor = SlurmExecutor(ntasks=2, gpus_per_task=1, cpus_per_gpu=8, launcher="srun")
+    assert not [line for line in lines(executor) if "cpus-per-task" in line]
+    (words,) = argv(executor, Command(("prog", "--cpus-per-task=1"), launcher="srun"), ntasks=2)
+    assert words == ("srun", "--ntasks=2", "--mpi=pmi2", "--kill-on-bad-exit=1", *LOGS, "main", "prog", "--cpus-per-task=1")
+    with pytest.raises(ConfigError, match="cpus_per_task and cpus_per_gpu exclude each other"):
+        SlurmExecutor(cpus_per_task=2, cpus_per_gpu=2)
+
+
 def test_binding_is_refused_where_srun_does_not_start_the_ranks_and_where_it_is_no_word():
     with pytest.raises(ConfigError, match="cpu-bind=cores is an option of srun"):
         argv(SlurmExecutor(cpu_bind="cores", launcher="mpirun"), Command(("prog",), launcher="mpirun"))

@@ -47,6 +47,24 @@ def accounting_slurm() -> Iterator[SlurmCluster]:
 
 
 @pytest.fixture(scope="session")
+def equipped_slurm() -> Iterator[SlurmCluster]:
+    """A running cluster whose nodes say that they have GPUs, disks and features, with licences, a second partition and a reservation."""
+    if missing := missing_programs():
+        pytest.fail(f"{', '.join(missing)} not found: apt-get install slurm-wlm munge")
+    directory = Path(tempfile.mkdtemp(prefix="slurm-"))
+    gpus = "".join(f"NodeName=n{i} Name=gpu Type=a100 File=/dev/null,/dev/zero\nNodeName=n{i} Name=nvme Count=4\n" for i in (1, 2))
+    (directory / "gres.conf").write_text(gpus)
+    extra = "GresTypes=gpu,nvme\nLicenses=matlab:50,abaqus:50\nPartitionName=other Nodes=n[1-2]"
+    try:
+        with SlurmCluster(directory, cpus=8, extra=extra, node_extra="Feature=alike,own Gres=gpu:a100:2,nvme:4") as cluster:
+            words = ("ReservationName=later", "StartTime=now+100days", "Duration=60", "Users=root", "Nodes=n[1-2]")
+            subprocess.run(["scontrol", "create", "reservation", *words], env=cluster.environment, check=True, capture_output=True)
+            yield cluster
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
 def failing_cases(accounting_slurm: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cases]:
     """What test_failures.py looks at, submitted before the first of all tests here: some of it takes as long as Slurm's shortest time limit."""
     cases = Cases(accounting_slurm, tmp_path_factory.mktemp("failures"))

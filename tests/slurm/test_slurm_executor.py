@@ -10,8 +10,6 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from hpcflow.errors import ConfigError, LaunchError
 from hpcflow.launch.executors.base import FailureClass, JobState
@@ -37,39 +35,6 @@ def test_contract(here, tmp_path):
 
 def _shown(here, id: str) -> str:
     return subprocess.run(["scontrol", "show", "job", id, "-o"], env=here.environment, capture_output=True, text=True, check=True).stdout
-
-
-_texts = st.text(st.characters(blacklist_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=30)
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(name=_texts, comment=_texts)
-def test_names_and_comments_arrive_as_they_are_and_run_nothing(here, tmp_path_factory, name, comment):
-    root = tmp_path_factory.mktemp("fields")
-    jobs = Jobs(SlurmExecutor(comment=comment, begin="now+1hour"), root)
-    handle = jobs.submit(jobs.request(name, "touch", str(root / "ran")))
-    squeue = ["squeue", "--noheader", "--jobs", handle.id, "--format=%j\x1f%k"]
-    told = subprocess.run(squeue, env=here.environment, capture_output=True, text=True, check=True).stdout.removesuffix("\n")
-    subprocess.run(["scancel", handle.id], env=here.environment, check=True)
-    job_name, _, its_comment = told.partition("\x1f")
-    assert its_comment.rstrip() == comment.rstrip()
-    assert job_name == f"{''.join(c if c.isprintable() else '?' for c in name)[:60]}.{handle.key}"
-
-
-def test_each_field_is_what_scontrol_shows(here, tmp_path):
-    executor = SlurmExecutor(
-        partition="main", time="1-02:03:00", nodes=2, ntasks=2, cpus_per_task=2, mem="300M", exclusive=True, comment="why not", nice=7,
-        mail_user="me@example.org", mail_type=("FAIL", "END"), begin="now+2hours", signal="B:USR1@90", hint="nomultithread", workdir="/tmp",
-    )  # fmt: skip
-    jobs = Jobs(executor, tmp_path)
-    handle = jobs.submit(jobs.request("fields", "true"))
-    shown = _shown(here, handle.id)
-    subprocess.run(["scancel", handle.id], env=here.environment, check=True)
-    for part in (
-        "Partition=main ", "TimeLimit=1-02:03:00 ", "NumNodes=2", "NumTasks=2 ", "CPUs/Task=2 ", "MinMemoryNode=300M ", "OverSubscribe=NO ",
-        "Comment=why not", "MailUser=me@example.org ", "Nice=7 ", "Requeue=0 ", f"StdOut={handle.directory}/logs/log.txt",
-    ):  # fmt: skip
-        assert part in shown, (part, shown)
 
 
 TEXT_FIELDS = [field.name for field in fields(SlurmFields) if "str" in str(field.type)]

@@ -138,9 +138,10 @@ class SlurmExecutor(SlurmFields, Executor):
         argvs = {c.name: self._with_srun_args(slurm_argv(c, request, parallel)) for c in request.commands}
         self.accept_secrets(handing_over.given_by(request), frozenset(handing_over.variables_of(request)))
         exported = {name: os.environ[name] for name in self.exports if name in os.environ}
-        cores = str(self.cpus_per_task or request.cpus_per_task)
+        cores = str(self.cpus_per_gpu or self.cpus_per_task or request.cpus_per_task)
         ranks = {"POLARS_MAX_THREADS": cores} if any(command.launcher != "none" for command in request.commands) else {}  # as mpirun's ranks get it
-        environment = {**exported, "SRUN_CPUS_PER_TASK": cores, **ranks, **self.env, **request.environment}
+        steps = {"SRUN_CPUS_PER_TASK": cores} if self.cpus_per_gpu is None else {}
+        environment = {**exported, **steps, **ranks, **self.env, **request.environment}
         complete = replace(request, environment=environment)
         text = render_script(
             complete, argvs, directives=tuple(self.directives(request)), searchpath=(*self.templates, *recent_settings().templates), slurm=True
@@ -200,13 +201,17 @@ class SlurmExecutor(SlurmFields, Executor):
             if self.components and self.launcher != "none":
                 raise ConfigError("a heterogeneous job has one MPI world by srun alone, and this MPI speaks no plugin of this Slurm's srun")
             return argv
+        end = next(i for i, word in enumerate(argv[1:], 1) if not word.startswith("-"))
+        if self.cpus_per_gpu is not None:  # srun takes one of the two
+            argv = (*(word for word in argv[:end] if not word.startswith("--cpus-per-task=")), *argv[end:])
+            end -= 1
         if not self.components:
             return (argv[0], *binding, *self.srun_args, *argv[1:])
-        end = next(i for i, word in enumerate(argv[1:], 1) if not word.startswith("-"))
         options = [word for word in argv[1:end] if not word.startswith(("--ntasks=", "--cpus-per-task="))]
         words = ["srun"]
         for number, fields in enumerate((self, *self.components)):  # each component has its own ranks and cores; all are one world
-            shape = [f"--het-group={number}", f"--ntasks={ranks_of(fields)}", f"--cpus-per-task={fields.cpus_per_task or 1}"]
+            cores = f"--cpus-per-task={fields.cpus_per_task or 1}" if fields.cpus_per_gpu is None else f"--cpus-per-gpu={fields.cpus_per_gpu}"
+            shape = [f"--het-group={number}", f"--ntasks={ranks_of(fields)}", cores]
             words += [*([":"] if number else []), *shape, *options, *binding, *self.srun_args, *argv[end:]]
         return tuple(words)
 
@@ -344,7 +349,7 @@ def _with_defaults(options: list[tuple[str, str | None]], request: JobRequest) -
     added: list[tuple[str, str | None]] = []
     if not named & {"ntasks", "ntasks-per-node"}:
         added.append(("ntasks", str(request.ntasks)))
-    if "cpus-per-task" not in named:
+    if not named & {"cpus-per-task", "cpus-per-gpu"}:
         added.append(("cpus-per-task", str(request.cpus_per_task)))
     if request.memory_mb is not None and not named & {"mem", "mem-per-cpu", "mem-per-gpu"}:
         added.append(("mem", f"{request.memory_mb}M"))

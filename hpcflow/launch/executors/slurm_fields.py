@@ -101,6 +101,8 @@ class SlurmFields:
         _check("signal", self.signal, _SIGNAL, '"B:USR1@120"')
         if sum(value is not None for value in (self.mem, self.mem_per_cpu, self.mem_per_gpu)) > 1:
             raise ConfigError("mem, mem_per_cpu and mem_per_gpu exclude each other: give one")
+        if self.cpus_per_task is not None and self.cpus_per_gpu is not None:
+            raise ConfigError("cpus_per_task and cpus_per_gpu exclude each other: give one")
         if unknown := [kind for kind in self.mail_type if kind not in MAIL_TYPES]:
             near = near_names(unknown[0].upper(), MAIL_TYPES)
             raise ConfigError(f"mail_type {unknown[0]!r}{near or '.'} Slurm knows {', '.join(MAIL_TYPES)}")
