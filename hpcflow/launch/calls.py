@@ -7,6 +7,7 @@ functions are refused with the reason, unless the task was added with by_value=T
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -34,7 +35,7 @@ def call_document(task: Any) -> dict[str, Any]:
         call = _Explicit.of(task).value(task, Any, "")
     except NamelessError as error:
         raise ConfigError(f"{error}, or say by_value=True, which sends it as a pickle in a private file") from None
-    document: dict[str, Any] = {"call": _called(task, call), "main": None}
+    document: dict[str, Any] = {"call": _called(task, call), "main": None, "path": own_path()}
     if "__main__:" in str(call):
         main = sys.modules["__main__"]
         path = getattr(main, "__file__", None)
@@ -42,10 +43,24 @@ def call_document(task: Any) -> dict[str, Any]:
             raise ConfigError(
                 "the task's function is defined in a notebook or at a prompt, which a job cannot import; put it into a module, or say by_value=True"
             )
-        import os
-
         document["main"] = os.path.abspath(path)
     return document
+
+
+def own_path() -> list[list[str]]:
+    """Where this program imports its own modules from: (folder, the same within the working directory or "", "first" or "last": before or after
+    Python's own modules), without the folders of Python's installation."""
+    here, python = os.getcwd(), tuple({os.path.realpath(prefix) + os.sep for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)})
+    found: dict[str, list[str]] = {}
+    place = "first"
+    for entry in sys.path:
+        folder = os.path.abspath(entry)
+        if folder == os.path.dirname(os.__file__):
+            place = "last"
+        if os.path.isdir(folder) and not f"{os.path.realpath(folder)}{os.sep}".startswith(python):
+            inside = os.path.relpath(folder, here) if f"{folder}{os.sep}".startswith(f"{here}{os.sep}") else ""
+            found.setdefault(folder, [folder, inside, place])
+    return list(found.values())
 
 
 def _called(task: Buildable, call: dict[str, Any]) -> dict[str, Any]:
@@ -85,4 +100,5 @@ def pickled_document(task: Any) -> tuple[dict[str, Any], bytes]:
     else:
         function = task
     blob: bytes = cloudpickle.dumps(function, protocol=5)
-    return {"pickle": {"file": "function.pkl", "sha256": hashlib.sha256(blob).hexdigest()}, "main": None}, blob
+    pickled = {"file": "function.pkl", "sha256": hashlib.sha256(blob).hexdigest()}
+    return {"pickle": pickled, "main": None, "path": own_path()}, blob

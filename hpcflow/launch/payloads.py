@@ -39,7 +39,7 @@ TASK_WORD = "{task}"
 
 def function_payload(task: Any, executor: Executor, by_value: bool) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The payload of a Partial or a Config, and the files that go into the task's directory."""
-    python = getattr(executor, "python", None) or sys.executable
+    python = _python_of(executor)
     files: dict[str, bytes] = {"runner.py": Path(runner.__file__).read_bytes()}
     if by_value:
         document, files["function.pkl"] = pickled_document(task)
@@ -52,6 +52,10 @@ def function_payload(task: Any, executor: Executor, by_value: bool) -> tuple[dic
     commands = [{"name": "main", "argv": argv, "env": {}}]
     secrets = {name: {"variable": [name]} for name in (variables_in(task) if isinstance(task, Buildable) else ())}
     return {"kind": "function", "label": label, "commands": commands, "secrets": secrets, "workdir": os.getcwd()}, files
+
+
+def _python_of(executor: Executor) -> str:
+    return os.path.expanduser(getattr(executor, "python", None) or sys.executable)
 
 
 def _written(task: Any) -> bytes:
@@ -71,7 +75,7 @@ def payload_of(task: Any, executor: Executor, mode: str, on_failure: str, packag
         raise ConfigError("an empty group: give at least one Script")
     if mode not in get_args(Mode) or on_failure not in get_args(OnFailure):
         raise ConfigError(f"a group has mode={' or '.join(get_args(Mode))} and on_failure={' or '.join(get_args(OnFailure))}")
-    python = getattr(executor, "python", None) or sys.executable
+    python = _python_of(executor)
     commands: list[dict[str, Any]] = []
     for item in members:
         member, step = (item.script, item) if isinstance(item, Step) else (item, None)
@@ -161,7 +165,7 @@ def job_request(task: Task, executor: Executor, number: int, key: str, directory
         setup=tuple(getattr(executor, "setup", ())),
         environment=dict(getattr(executor, "env", {})),
         secrets={name: _secret(value) for name, value in payload.get("secrets", {}).items()},
-        workdir=getattr(executor, "workdir", None) or payload.get("workdir"),
+        workdir=os.path.join(payload["workdir"], os.path.expanduser(getattr(executor, "workdir", None) or "")).rstrip("/") or "/",
         code=None if code is None else str(code),
         ntasks=ranks_of(executor),
         cpus_per_task=int(getattr(executor, "cpus_per_task", None) or 1),

@@ -240,13 +240,21 @@ def note_mpi(directory: str) -> None:
         _replace(directory, "mpi.txt", lambda path: pathlib.Path(path).write_text(f"{version}\n"))
 
 
+def set_path(code: str | None, submitted: list[list[str]]) -> None:
+    """The packaged code and the folders within it come first on Python's path, else the working directory and those of the submitting program."""
+    if code is not None:
+        submitted = [[os.path.normpath(os.path.join(code, inside)), inside, place] for _, inside, place in submitted if inside not in ("", ".")]
+    own = [code or os.getcwd(), *(folder for folder, _, place in submitted if place == "first")]
+    sys.path[0:1] = list(dict.fromkeys(own))
+    sys.path.extend(folder for folder, _, place in submitted if place == "last" and folder not in sys.path)
+
+
 def main(words: list[str]) -> int:
     """Exit status of the task: 0, the program's own, or 1 after an exception (its traceback is in the log)."""
     directory = os.environ.get("HPCFLOW_ATTEMPT_DIRECTORY") or words[1]
-    code = os.environ.get("HPCFLOW_CODE")
-    sys.path[0:1] = [code] if code else [os.getcwd()]
     with open(os.path.join(words[1], "call.json")) as file:
         document = json.load(file)
+    set_path(os.environ.get("HPCFLOW_CODE"), document.get("path", []))
     first = rank() == 0
     if first:
         note_metadata(directory)

@@ -357,6 +357,45 @@ WRONG_EXPERIMENTS = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("lines", "code"), [([". /nope/activate"], 2), (["exit 3"], 3), (["exit 0"], 70), (["set -e", "false", "true"], 1), (["if true"], 2)], ids=str
+)
+def test_lines_of_setup_that_end_the_shell_are_an_end_with_a_reason(at_home, lines, code):
+    exp = Experiment("setup", executor=LocalExecutor(setup=lines))
+    exp.add(sh("touch ran"), name="t")
+    exp.run(quiet=True)
+    (attempt,) = exp._written().view().attempts["t"]
+    assert (attempt.status.state.value, attempt.status.code, attempt.status.failure.value) == ("failed", code, "program error")
+    assert f"(setup, environment) ended this job with status {0 if code == 70 else code}" in exp.logs("t") and not (at_home / "ran").exists()
+
+
+def test_setup_may_read_variables_that_are_not_set_and_its_options_end_with_it(at_home):
+    exp = Experiment("setup", executor=LocalExecutor(setup=["echo [$NOT_SET]", "set -e"]))
+    exp.add([sh("exit 3"), sh("echo second")], name="t", on_failure="continue")
+    exp.run(quiet=True)
+    assert exp.logs("t") == "[]\nsecond\n" and [row.code for row in exp.commands("t")] == [3, 0]
+
+
+def test_a_folder_may_be_the_home_or_relative_and_one_of_templates_has_to_be_there(at_home, monkeypatch):
+    monkeypatch.setenv("HOME", str(at_home))
+    (at_home / "sub").mkdir()
+    for workdir, wanted in (
+        ("~", at_home),
+        ("sub", at_home / "sub"),
+        ("~/sub", at_home / "sub"),
+        (str(at_home / "sub"), at_home / "sub"),
+        (None, at_home),
+    ):
+        exp = Experiment("where", executor=LocalExecutor(workdir=workdir))
+        exp.add(sh("pwd"), name="t")
+        exp.run(quiet=True)
+        assert exp.logs("t") == f"{wanted}\n"
+    with pytest.raises(ConfigError, match="templates: '/nope' is no folder here"):
+        templated = Experiment("t", executor=SlurmExecutor(templates=["/nope"]))
+        templated.add(sh("true"))
+        templated.dryrun()
+
+
 def test_what_cannot_be_rendered_is_refused_before_anything_is_submitted(at_home):
     exp = Experiment("refused", executor=SlurmExecutor(cpu_bind="cores"))
     exp.add(sh("true"), name="fine")

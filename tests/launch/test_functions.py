@@ -130,3 +130,31 @@ def test_ranks_of_one_function_see_one_world(at_home):
     executor = launch.LocalExecutor(launcher="mpi", ntasks=2)
     task = launch.run(launch.Partial(tasks.rank_sum), executor)
     assert task.result() == 3, task.experiment.logs(task.name)
+
+
+DRIVER = """
+import sys
+sys.path.append({late!r})
+from hpcflow import launch
+from helper import g
+from late_helper import h
+if __name__ == "__main__":
+    for packager in (None, launch.PatternPackager()):
+        exp = launch.Experiment("path", packager=packager)
+        for function in (g, h):
+            exp.add(launch.Partial(function), name=function.__name__)
+        exp.run(quiet=True)
+        print(exp.result("g"), exp.result("h"))
+"""
+
+
+def test_a_job_finds_modules_where_the_driver_found_them_and_packaged_ones_in_the_package(at_home):
+    """Beside the script, which is not the working directory, and where the program has put a folder on its path."""
+    for folder, name, function in (("scripts", "helper", "g"), ("more", "late_helper", "h")):
+        (at_home / folder).mkdir()
+        (at_home / folder / f"{name}.py").write_text(f"def {function}() -> str:\n    return __file__\n")
+    (at_home / "scripts" / "drive.py").write_text(DRIVER.format(late=str(at_home / "more")))
+    done = subprocess.run([sys.executable, "scripts/drive.py"], capture_output=True, text=True, check=False, timeout=60, env=os.environ)
+    (files,) = (at_home / "home" / "code").glob("*/files")
+    wanted = [f"{root}/scripts/helper.py {root}/more/late_helper.py" for root in (at_home, files)]
+    assert done.stdout.splitlines() == wanted, done.stderr

@@ -95,6 +95,8 @@ def render_template(template: str, searchpath: tuple[str, ...], *, directives: t
 
 @cache
 def _environment(searchpath: tuple[str, ...]) -> Any:
+    if missing := [folder for folder in searchpath if not Path(folder).is_dir()]:
+        raise ConfigError(f"templates: {missing[0]!r} is no folder here; it is to hold job.sh.j2")
     jinja2 = require("jinja2", "rendering job scripts")
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader([*searchpath, str(TEMPLATES)]),
