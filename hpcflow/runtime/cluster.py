@@ -40,6 +40,7 @@ from hpcflow.runtime.memory import MemoryBudget
 from hpcflow.runtime.memory_limits import default_limit_bytes
 from hpcflow.runtime.messages import TO_WORKER, decode, encode
 from hpcflow.runtime.spill_format import Codec
+from hpcflow.runtime.terminal import mend_table_width
 from hpcflow.runtime.worker import Worker
 from hpcflow.shuffle.exchange import ExchangeService
 
@@ -157,6 +158,7 @@ class Process:
         from hpcflow.comm.mpi import open_mpi
 
         sys.setswitchinterval(5e-4)
+        mend_table_width()
         self.pool = ArenaPool()
         self.engine = Engine(lambda: open_mpi(communicator), allocate=self.pool.acquire)
         self._start_once_every_rank_starts_a_session()
