@@ -92,6 +92,19 @@ def test_page_rank_finds_the_ranks_of_one_process(workers: int) -> None:
     run_session(lambda session: check_page_rank(session, load("page_rank")), workers=workers, step_timeout_s=60)
 
 
+@pytest.mark.thorough
+def test_page_rank_of_the_flights_settles_as_the_example_is_called() -> None:
+    example = load("page_rank")
+
+    def job(session: hf.Session) -> None:
+        links = example.links_of(session.from_polars(flights())).collect()
+        got = dict(example.page_rank(session.from_polars(links)).collect().rows())
+        want = plain_page_rank(links, 1e-6)
+        assert max(abs(got[v] - want[v]) for v in want) < 1e-9
+
+    run_session(job, workers=2, step_timeout_s=60)
+
+
 @WORKERS
 def test_connected_components_are_those_of_union_and_find(workers: int) -> None:
     run_session(lambda session: check_components(session, load("connected_components")), workers=workers, step_timeout_s=60)
