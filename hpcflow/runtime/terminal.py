@@ -1,5 +1,5 @@
-"""A terminal that does not say how wide it is: some launchers (PRRTE's, of Open MPI) give rank 0 one of no columns, in which Polars would print tables
-with cells of three letters.
+"""A terminal that does not say how wide it is: some launchers (PRRTE's, of Open MPI) give rank 0 one of no columns, in which Polars would print
+tables with cells of three letters.
 
 Invariant: what the user has set stays, and terminals that know their width are left alone.
 
