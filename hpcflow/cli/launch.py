@@ -142,7 +142,11 @@ def show(experiment: str, *, json: Json = False) -> int:
     view = found._written().view()
     if json:
         return _print_json({**view.spec.to_json(), "directory": str(found.directory), "status": _status(found)})
-    print(printable(f"{view.spec.title}  {view.spec.id}  {view.spec.created}\n{found.directory}\n{view.spec.notes}".rstrip()))
+    code = view.spec.facts.get("code")
+    lines = [f"{view.spec.title}  {view.spec.id}  {view.spec.created}", str(found.directory), view.spec.notes]
+    if code is not None:
+        lines += [f"code {code['digest']}, {code['files']} files", *(f"  {note}" for note in code["notes"])]
+    print(printable("\n".join(line for line in lines if line)))
     _print_status(found)
     return 0
 

@@ -124,6 +124,15 @@ def _placed(script: Script, python: str, packaged: bool) -> list[str]:
     return [place if path and word == path else word for word in script.argv(python)]
 
 
+def require_packaged(files: Path, payloads: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises ConfigError for a task (name -> payload) whose script did not go into the package."""
+    for task, payload in payloads.items():
+        for word in (word for command in payload["commands"] for word in command["argv"] if word.startswith(f"{CODE_WORD}/")):
+            inside = word.removeprefix(f"{CODE_WORD}/")
+            if not (files / inside).is_file():
+                raise ConfigError(f"task {task!r} runs {inside}, which the packager did not pack: add it to its patterns, or to git")
+
+
 def _reference(secret: Secret) -> dict[str, Any]:
     """A secret as the payload has it: its kind, and the words that say where it is."""
     return {secret.kind: [os.path.expanduser(word) for word in secret.source] if secret.kind == "file" else list(secret.source)}

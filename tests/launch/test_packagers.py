@@ -141,3 +141,23 @@ def test_damaged_code_is_noticed_on_arrival(project):
     exp.run()
     assert exp.exit_status() == 1
     assert "is damaged: pack it anew" in exp.logs("job")
+
+
+def test_a_script_that_was_not_packed_is_refused_and_what_was_left_out_is_told(project, capfd):
+    for name in ("given.sh", "left.sh"):
+        (project / name).write_text("echo from $0\n")
+    (project / ".env").write_text("A=1\n")
+    exp = Experiment("left", packager=PatternPackager(include=["given.sh", "*.env"]))
+    exp.add(Script("given.sh"), name="a")
+    exp.add([Script(inline="true"), Script("./left.sh")], name="b")
+    with pytest.raises(ConfigError, match=r"task 'b' runs left.sh, which the packager did not pack: add it to its patterns"):
+        exp.run()
+    assert not exp.directory.exists()
+    exp._tasks.pop()
+    exp.run()
+    assert "hpcflow: packaged code: left out as secrets: .env; name them in full" in capfd.readouterr().err
+    assert f"/code/{exp.package.digest}/files/given.sh" in exp.logs("a")
+    from hpcflow.cli.launch import show
+
+    assert show(exp.id) == 0
+    assert f"code {exp.package.digest}, 1 files\n  left out as secrets: .env" in capfd.readouterr().out

@@ -48,7 +48,7 @@ from hpcflow.launch.group import sized
 from hpcflow.launch.home import home_path, slug
 from hpcflow.launch.launchers.environment import without_launcher
 from hpcflow.launch.packagers.base import Package, Packager, pack
-from hpcflow.launch.payloads import function_payload, job_request, payload_of, secrets_of
+from hpcflow.launch.payloads import function_payload, job_request, payload_of, require_packaged, secrets_of
 from hpcflow.launch.results import read_result
 from hpcflow.launch.settings import flags_as_variables
 
@@ -223,6 +223,9 @@ class Experiment:
             self.dryrun()  # what cannot be rendered is refused before anything is submitted
         if self.packager is not None:
             self.package = pack(self.packager)
+            require_packaged(self.package.path, {task.name: task.payload for task in self._tasks})
+            for note in () if quiet else self.package.notes:
+                print(f"hpcflow: packaged code: {printable(note)}", file=sys.stderr, flush=True)
             self._tasks = [dataclasses.replace(t, payload={**t.payload, "code": self.package.digest}) for t in self._tasks]
         self._records = Records.create(self.directory, self.spec(), self._files, _source_files())
         if detach:
