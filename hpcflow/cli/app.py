@@ -32,7 +32,7 @@ def main(words: list[str] | None = None) -> None:
     try:
         status = build_app()(words, exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        _end(USAGE_ERROR, f"{_one_line(str(error))}; see `hpcflow --help`")
+        _end(USAGE_ERROR, f"{_one_line(str(error)).rstrip('.')}{_hint(str(error), sys.argv[1:] if words is None else words)}; see `hpcflow --help`")
     except (ConfigError, LaunchError) as error:
         _end(FAILURE, " ".join(line.strip() for line in str(error).splitlines()))
     except (HpcflowError, ImportError) as error:
@@ -41,6 +41,12 @@ def main(words: list[str] | None = None) -> None:
         sys.stderr.close()  # the reader of our output has gone: nothing is left to say
         sys.exit(FAILURE)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _hint(error: str, words: list[str]) -> str:
+    """An option that is the program's own stands behind `--`."""
+    takes_a_program = {"run", "submit", "explain"} & set(words[:2])
+    return "; options of the program itself stand behind --" if "Unknown option" in error and takes_a_program and "--" not in words else ""
 
 
 def _one_line(text: str) -> str:

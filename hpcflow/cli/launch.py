@@ -80,15 +80,14 @@ def submit(
     from pathlib import Path
 
     from hpcflow.errors import ConfigError
-    from hpcflow.launch.cli.start import executor_of
+    from hpcflow.launch.cli.start import executor_of, executor_of_settings
     from hpcflow.launch.config.script import Script
     from hpcflow.launch.experiment.experiment import Experiment
     from hpcflow.launch.experiment.views import printable
-    from hpcflow.launch.settings import settings
 
     if not Path(script).is_file():
         raise ConfigError(f"no such script: {script}")
-    where = executor_of(executor or settings().executor or "local", set)
+    where = executor_of(executor, set) if executor else executor_of_settings(set) or executor_of("local", set)
     experiment = Experiment(title or Path(script).stem, executor=where, tags=tag, notes=notes)
     experiment.add(Script(script, args=arguments), name=name, retries=retries)
     if dry_run or check:

@@ -103,6 +103,12 @@ def test_the_executor_of_the_settings_is_taken_where_none_is_named(run, monkeypa
     assert "#SBATCH" not in run("submit", "good.sh", "--dryrun", "--executor", "local")[1]
 
 
+def test_a_wrong_executor_of_the_settings_is_said_with_what_set_it_and_a_program_s_option_where_it_stands(run, monkeypatch):
+    assert "Unknown option: --lr; options of the program itself stand behind --; see" in run("submit", "good.sh", "--lr", "3")[2]
+    monkeypatch.setenv("HPCFLOW_LAUNCH_EXECUTOR", "slurm(node=2)")
+    assert "setting 'executor' (variable HPCFLOW_LAUNCH_EXECUTOR): SlurmExecutor has no parameter 'node'" in run("submit", "good.sh")[2]
+
+
 def test_dry_run_writes_nothing(run, at_home):
     status, out, _ = run("submit", "good.sh", "a b", "--dry-run", "--executor", "slurm", "--set", "nodes=2", "--set", "time=01:00:00")
     assert status == 0

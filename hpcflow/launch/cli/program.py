@@ -143,10 +143,8 @@ def _executor(one: Entrypoint, request: Request) -> Any:
         return start.executor_of(request.executor)
     if one.executor is not None:
         return one.executor
-    named = launch_settings.settings().executor
-    if named:
-        return start.executor_of(named)
-    return start.executor_of("local") if request.detach else None
+    named = start.executor_of_settings()
+    return start.executor_of("local") if named is None and request.detach else named
 
 
 def _export(tasks: list[start.Labelled], format: str, file: str) -> int:

@@ -18,6 +18,7 @@ from hpcflow.launch.config.grammar import Bare, Call, Items, Quoted, Value, pars
 from hpcflow.launch.config.stands import members
 from hpcflow.launch.config.target import Signature, signature_of
 from hpcflow.launch.config.text import call_factory, from_text
+from hpcflow.launch.settings import settings
 
 Labelled = tuple[tuple[str, ...], Any]
 """(the words of a sweep that made it, a Partial)."""
@@ -51,6 +52,18 @@ def executor_of(text: str, fields: Sequence[str] = ()) -> Any:
         return build(draft)
     made = call_factory(found, tuple(arguments.items()), name)
     return build(made) if isinstance(made, Buildable) else made
+
+
+def executor_of_settings(fields: Sequence[str] = ()) -> Any:
+    """The executor of the setting `executor`, with further fields; None where that is not set. Raises ConfigError that names what set it."""
+    found = settings()
+    if not found.executor:
+        return None
+    try:
+        executor_of(found.executor)
+    except ConfigError as error:
+        raise ConfigError(f"setting 'executor' ({found.where('executor')}): {error}") from None
+    return executor_of(found.executor, fields)
 
 
 def _field(word: str, signature: Signature) -> tuple[str, Value]:
