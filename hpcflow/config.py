@@ -70,6 +70,9 @@ class SessionConfig:
     window_bytes: int = _option(16 << 20, positive(size), "bytes in flight per rank before producers wait")
     compression: str = _option("auto", choice("auto", "none", "lz4", "zstd"), "compression of exchanged frames; auto: the compiler decides per edge")
     spill_compression: str = _option("lz4", choice("none", "lz4", "zstd"), "compression of spilled blocks")
+    task_attempts: int = _option(
+        3, whole(1), "how often a task is tried in all when reading or writing fails for a reason that may pass (docs/failures.md); 1: once"
+    )
     step_timeout_s: float = _option(600.0, duration, "a step without progress for this long is aborted; 0 never")
     debug_collectives: bool = _option(
         False, switch, "compare every collective of user code on all ranks before it runs: number, name, root, call site"

@@ -308,6 +308,7 @@ class ActionRun(ActionState):
                     seconds=result.seconds,
                     wait_s=result.wait_s,
                     peak_memory_bytes=result.peak_memory_bytes,
+                    attempt=result.attempt,
                 )
             )
             self._check_guesses(run)
@@ -340,6 +341,7 @@ class ActionRun(ActionState):
                 worker=message.rank,
                 operator=message.operator,
                 message=message.message[:2000],
+                attempt=message.attempt,
             )
         )
         return error_of(message, f"{message.stage} ({run.stage.label})")

@@ -29,7 +29,7 @@ def task_failed(action: int, rank: int, host: str, plan: PhysicalPlan, task: Tas
     text = traceback.format_exc()
     operator, named = locate(plan, task, trace, error)
     shown = named or error
-    return m.TaskFailed(action, rank, host, task.stage, task.index, operator, first_line(shown), text, pack_error(shown))
+    return m.TaskFailed(action, rank, host, task.stage, task.index, operator, first_line(shown), text, pack_error(shown), attempt=trace.attempt)
 
 
 def locate(plan: PhysicalPlan, task: TaskSpec, trace: OperatorTrace, error: BaseException) -> tuple[str, HpcflowError | None]:
@@ -51,6 +51,8 @@ def locate(plan: PhysicalPlan, task: TaskSpec, trace: OperatorTrace, error: Base
 def error_of(message: m.TaskFailed, stage: str) -> BaseException:
     """What the driver raises: one of our errors as itself with the place as a note (`except hf.SourceError` works), else a TaskError."""
     cause = unpack_error(message.error)
+    if cause is not None and message.attempt:
+        cause.add_note(f"this was attempt {message.attempt + 1} of the task: those before failed too, for reasons that might have passed")
     error = TaskError(
         message.message,
         rank=message.rank,

@@ -214,6 +214,8 @@ class TaskResult:
     """Edge into a bsp step -> (key, rows, bytes) of the share of a cached dataset that is now one block of this worker."""
     sums: bytes = b""
     """Pickled: accumulator -> what the task has added."""
+    attempt: int = 0
+    """Which attempt it was; those before have failed."""
 
 
 @dataclass(frozen=True)
@@ -240,6 +242,8 @@ class TaskFailed:
     error: bytes | None = None
     ends_rank: bool = False
     """It was user MPI code, which other ranks may wait for: this process ends after the message."""
+    attempt: int = 0
+    """Which attempt it was: the last."""
 
 
 @dataclass(frozen=True)

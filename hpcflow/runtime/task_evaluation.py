@@ -1,7 +1,7 @@
 """What a worker does with one task: read its inputs, evaluate its operators, hand its output over.
 
 Invariant: one task of a process computes in Polars at a time, while others pack or wait; a task whose inputs do not fit is evaluated piece by piece;
-nothing here sends a message: the result goes back to the caller.
+an attempt that failed and may pass is repeated here (retries.py), and nobody else gets to know of it than the event log.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import cloudpickle
@@ -18,9 +19,11 @@ import polars as pl
 
 from hpcflow.bsp.step import Step
 from hpcflow.errors import ActionCancelledError
+from hpcflow.events import records
+from hpcflow.events.records import Event
 from hpcflow.ir import shared_values
 from hpcflow.ir.operators.base import TaskInfo
-from hpcflow.ir.operators.sink import Sink
+from hpcflow.ir.operators.sink import Sink, SinkPart
 from hpcflow.ir.operators.source import Source
 from hpcflow.ir.properties import DataStore, Persistence
 from hpcflow.plan.physical import (
@@ -44,8 +47,10 @@ from hpcflow.plan.physical import (
 )
 from hpcflow.runtime import messages as m
 from hpcflow.runtime.block_store import BlockStore
+from hpcflow.runtime.failures import first_line
 from hpcflow.runtime.oversize import Keep, Pieces, check_piece, cut_into_pieces
 from hpcflow.runtime.partitioning import make_partitioner, partitioner_name
+from hpcflow.runtime.retries import is_passing, may_repeat, pause_s
 from hpcflow.runtime.tasks import OperatorTrace, evaluate
 from hpcflow.runtime.worker_action import WorkerAction
 from hpcflow.shuffle.key_tables import sort_key_table
@@ -61,17 +66,53 @@ Kept = dict[str, tuple[tuple[Any, ...], int, int]]
 class TaskEvaluation:
     """Evaluates the tasks of one worker; `run` may be called by several threads."""
 
-    def __init__(self, store: BlockStore, rank: int, number: int, target_bytes: int) -> None:
+    def __init__(self, store: BlockStore, rank: int, number: int, target_bytes: int, attempts: int, emit: Callable[[Event], None]) -> None:
         self._store = store
         self._rank = rank
         self._number = number
         """0-based number among the workers."""
         self._target_bytes = target_bytes
         """Input of a task above which it is cut into pieces."""
+        self._attempts = attempts
+        """How often a task is tried in all."""
+        self._emit = emit
         self._polars = threading.Semaphore(1)
         self._broadcasts = threading.Lock()
 
     def run(self, action: WorkerAction, stage: Stage, task: TaskSpec, trace: OperatorTrace, step: Step | None = None) -> m.TaskResult:
+        """Evaluate a task; what may pass is tried again while nothing has left the task."""
+        while True:
+            try:
+                return self._run(action, stage, replace(task, attempt=trace.attempt), trace, step)
+            except Exception as error:
+                if step is not None or trace.handed_over or not may_repeat(action.plan, stage) or not self._tries_again(action, task, trace, error):
+                    raise
+
+    def _tries_again(self, action: WorkerAction, task: TaskSpec, trace: OperatorTrace, error: Exception) -> bool:
+        """False when `error` is final; else the failed attempt is told and counted, and a pause is made."""
+        if trace.attempt + 1 >= self._attempts or not is_passing(error) or action.cancelled is not None:
+            return False
+        self._emit(
+            records.TaskFailed(
+                action=action.id,
+                stage=f"S{task.stage}",
+                task=task.index,
+                worker=self._rank,
+                attempt=trace.attempt,
+                operator=trace.name,
+                error=type(error).__name__,
+                message=first_line(error)[:2000],
+            )
+        )
+        until = time.monotonic() + pause_s(trace.attempt)
+        trace.attempt += 1
+        while time.monotonic() < until:
+            if action.cancelled is not None:
+                raise ActionCancelledError(action.cancelled) from error
+            time.sleep(0.02)
+        return True
+
+    def _run(self, action: WorkerAction, stage: Stage, task: TaskSpec, trace: OperatorTrace, step: Step | None) -> m.TaskResult:
         started = time.monotonic()
         needs = stage.properties.resources
         reservation = max(stage.properties.memory_bytes or 0, 0 if needs is None else needs.memory_bytes)
@@ -87,7 +128,7 @@ class TaskEvaluation:
                 result = self._output(action, stage, task, self._compute_step(action, stage, task, trace, step, kept), trace)
             elif pieces is None:
                 df = self._compute(action, stage, task, trace, None, 0)
-                self._release_inputs(action, task)
+                self._release_inputs(action, task, trace)
                 result = self._output(action, stage, task, df, trace)
             else:
                 result = self._run_pieces(action, stage, task, trace, pieces)
@@ -99,6 +140,7 @@ class TaskEvaluation:
             time.monotonic() - started,
             peak_memory_bytes=peak.bytes,
             kept=kept,
+            attempt=trace.attempt,
             sums=cloudpickle.dumps(sums, protocol=5) if sums else b"",
             **result,
         )
@@ -162,7 +204,7 @@ class TaskEvaluation:
                 kept.append(df)
             rows += df.height
             self._store.make_room()
-        self._release_inputs(action, task)
+        self._release_inputs(action, task, trace)
         if exchange_only:
             return {"rows": rows, "size_bytes": size_bytes}
         return self._output(action, stage, task, pl.concat(kept), trace)
@@ -191,14 +233,16 @@ class TaskEvaluation:
                 action.broadcasts[leaf.edge] = table
         return table.lazy()
 
-    def _release_inputs(self, action: WorkerAction, task: TaskSpec) -> None:
+    def _release_inputs(self, action: WorkerAction, task: TaskSpec, trace: OperatorTrace) -> None:
         for leaf, ref in task.reads:
             if not (isinstance(leaf, ExchangeLeaf | DriverLeaf) and isinstance(ref, PartitionRun)):
                 continue
             if action.plan.exchanges[leaf.edge].properties.persistence is Persistence.DISCARD:
+                trace.handed_over = True
                 action.exchanges[leaf.edge].release(range(ref.start, ref.stop))
 
     def _output(self, action: WorkerAction, stage: Stage, task: TaskSpec, df: pl.DataFrame, trace: OperatorTrace) -> dict[str, Any]:
+        trace.handed_over = True
         result: dict[str, Any] = {"rows": df.height, "size_bytes": df.estimated_size()}
         for output in stage.outputs:
             if isinstance(output, ExchangeOutput):
@@ -210,9 +254,16 @@ class TaskEvaluation:
                 sink = action.plan.operator(output.vertex)
                 assert isinstance(sink, Sink)
                 trace.name = str(action.plan.dag.vertices[output.vertex])
-                part = sink.write(df, task.index, task.attempt)
-                result["sink_parts"] = (*result.get("sink_parts", ()), part)
+                result["sink_parts"] = (*result.get("sink_parts", ()), self._written(action, task, sink, df, trace))
         return result
+
+    def _written(self, action: WorkerAction, task: TaskSpec, sink: Sink, df: pl.DataFrame, trace: OperatorTrace) -> SinkPart:
+        while True:
+            try:
+                return sink.write(df, task.index, trace.attempt)
+            except Exception as error:
+                if not sink.may_write_again or not self._tries_again(action, task, trace, error):
+                    raise
 
     def _insert(self, action: WorkerAction, edge: str, task: TaskSpec, df: pl.DataFrame) -> None:
         exchange = action.exchanges[edge]

@@ -22,6 +22,9 @@ class OperatorTrace:
     name: str = ""
     built: list[tuple[str, pl.LazyFrame]] = field(default_factory=list)
     """Operators whose lazy rows have been built and not been collected for good, inputs first: what a failure of the whole is traced back to."""
+    attempt: int = 0
+    handed_over: bool = False
+    """Rows of this attempt have left the task, or its inputs are gone: it cannot be repeated."""
 
 
 def evaluate(

@@ -27,6 +27,7 @@ from hpcflow.comm.engine import Engine
 from hpcflow.comm.watchdog import EXIT_FAILURE, all_stacks, end_process, where, write_report
 from hpcflow.config import SessionConfig
 from hpcflow.errors import ActionCancelledError, HpcflowError, SpillError, WorkerLostError
+from hpcflow.events.records import Event
 from hpcflow.ir.task_needs import TaskNeeds
 from hpcflow.plan.physical import ExchangeOutput, PhysicalPlan, SplitRef, TaskSpec
 from hpcflow.resources import process_namespace
@@ -92,13 +93,13 @@ class Worker:
         self._results_due: deque[tuple[float, WorkerAction]] = deque()
         """Results of short tasks, with the time at which they are to be sent."""
         target = config.target_partition_bytes or target_bytes(store.budget.limit_bytes, self.slots)
-        self._evaluation = TaskEvaluation(store, engine.rank, number, target)
+        self._evaluation = TaskEvaluation(store, engine.rank, number, target, config.task_attempts, self._event)
         self._communicators = communicators
-        self._contexts = Contexts(engine, exchanges, store, number, config, lambda event: self._send(m.WorkerEvent(self.engine.rank, event)))
+        self._contexts = Contexts(engine, exchanges, store, number, config, self._event)
         self._user = UserThread(f"hpcflow-bsp-{number}", lambda frame: standing_of(frame).waits_in_mpi)
         self._shared = SharedReceiver(engine)
         self._threads = [threading.Thread(target=self._run_tasks, name=f"hpcflow-task-{i}", daemon=True) for i in range(self.slots)]
-        store.emit = lambda event: self._send(m.WorkerEvent(self.engine.rank, event))
+        store.emit = self._event
         store.on_failure = self._spill_failed
         if subscribe:
             engine.subscribe(m.TO_WORKER, self._receive)
@@ -165,6 +166,9 @@ class Worker:
         except WorkerLostError:
             if not self._stopping:  # else: a task that came back after the end of its session
                 raise
+
+    def _event(self, event: Event) -> None:
+        self._send(m.WorkerEvent(self.engine.rank, event))
 
     def _serve_one(self, message: Any) -> None:
         if isinstance(message, m.UseResources):

@@ -77,6 +77,10 @@ class FileSink(Sink):
         size = self._write_file(df, temporary)
         return SinkPart(task_index, attempt, df.height, size, temporary, self._final(task_index))
 
+    @property
+    def may_write_again(self) -> bool:
+        return True
+
     def commit(self, parts: Sequence[SinkPart]) -> None:
         if self.is_skipped:
             return

@@ -49,6 +49,11 @@ class Sink(Operator):
         """Remove every trace of the run, lost attempts included. Driver only; safe to call twice."""
 
     @property
+    def may_write_again(self) -> bool:
+        """A write that failed has left nothing: the same rows may be written in another attempt."""
+        return False
+
+    @property
     def is_skipped(self) -> bool:
         """Nothing is to be written (mode "ignore" and something is there): the driver need not run the action."""
         return False
