@@ -14,6 +14,7 @@ are the only list: `n: Count` says that n is a whole number from 0 on, and `Any`
 
 from __future__ import annotations
 
+import builtins
 import collections.abc
 import functools
 import inspect
@@ -33,22 +34,23 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class AtLeast:
-    """A range for `Annotated[int, AtLeast(0)]`."""
+class Within:
+    """A range for `Annotated[int, Within(0)]`; what Polars counts with has 64 bits."""
 
     least: int
+    most: int = 2**63 - 1
 
     def __contains__(self, value: int) -> bool:
-        return value >= self.least
+        return self.least <= value <= self.most
 
     def __str__(self) -> str:
-        return f"of at least {self.least}"
+        return f"of at least {self.least}" + ("" if self.most == 2**63 - 1 else f" and at most {self.most}")
 
 
-Count = Annotated[int, AtLeast(0)]
-"""A whole number from 0 on."""
-AtLeastOne = Annotated[int, AtLeast(1)]
-"""A whole number from 1 on."""
+Count = Annotated[int, Within(0)]
+"""A whole number from 0 on, of 63 bits."""
+AtLeastOne = Annotated[int, Within(1)]
+"""A whole number from 1 on, of 63 bits."""
 
 
 def _is_index(value: Any) -> bool:
@@ -143,7 +145,7 @@ def wanted(annotation: Any) -> str:
     if origin in (collections.abc.Sequence, collections.abc.Iterable):
         return f"a list of {_plural(get_args(annotation)[0])}" if get_args(annotation) else "a list"
     if origin is collections.abc.Mapping:
-        return "a dict"
+        return "a dict with texts as keys" if get_args(annotation)[0] is str else "a dict"
     if origin is os.PathLike or annotation is os.PathLike:
         return "a path"
     kind = origin if isinstance(origin, type) else annotation
@@ -186,6 +188,8 @@ def _fits(value: Any, annotation: Any) -> bool:
         return any(_fits(value, one) for one in arguments)
     if origin is collections.abc.Callable:
         return callable(value)
+    if origin is collections.abc.Mapping:
+        return isinstance(value, Mapping) and (arguments[0] is not str or all(isinstance(key, str) for key in value))
     if origin in (collections.abc.Sequence, collections.abc.Iterable):
         listed = not isinstance(value, str | bytes | Mapping) and not _is_table(value) and isinstance(value, origin)
         return listed and (origin is not collections.abc.Sequence or not arguments or all(_fits(one, arguments[0]) for one in value))
@@ -204,19 +208,23 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(function)
 
 
+class _Names(dict[str, Any]):
+    """Names of a module; those that only type checkers see stand for anything."""
+
+    def __missing__(self, name: str) -> Any:
+        return Any
+
+
 @functools.cache
 def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
-    """Parameter -> its annotation, of those that say something. Names that only type checkers see are left out."""
+    """Parameter -> its annotation, of those that say something."""
     found = {}
     target = inspect.unwrap(function)
-    names = vars(sys.modules[target.__module__])
+    names = _Names(vars(builtins) | vars(sys.modules[target.__module__]))
     for name, parameter in _signature(function).parameters.items():
         annotation = parameter.annotation
         if isinstance(annotation, str):
-            try:
-                annotation = eval(annotation, dict(names))
-            except NameError:
-                continue
+            annotation = eval(annotation, {}, names)
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue  # any number of them: the method says what each may be
         if annotation is inspect.Parameter.empty or annotation is Any or isinstance(annotation, TypeVar) or name in ("self", "cls"):

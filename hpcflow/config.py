@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcflow.errors import ConfigError, near_names
-from hpcflow.options import Parser, any_object, choice, duration, optional, paths, positive, size, switch, text, whole
+from hpcflow.options import Parser, any_object, choice, communicator, duration, optional, paths, positive, size, switch, text, whole
 
 OTHER_VARIABLES: dict[str, str] = {
     "HPCFLOW_CONFIG": "path of the TOML file",
@@ -52,7 +52,7 @@ class SessionConfig:
     scratch: tuple[str, ...] | None = _option(None, optional(paths), "directories for spilled blocks, node-local ones first; None: TMPDIR or /tmp")
     policy: object = _option("default", any_object("a policy's name or a Policy"), "compiler passes to run: a policy's name or a Policy")
     master: str = _option("dedicated", choice("dedicated", "shared"), "whether rank 0 only coordinates (dedicated) or hosts a worker too (shared)")
-    comm: object = _option(None, any_object("an mpi4py communicator"), "communicator to run on; None: the world's; by keyword argument only")
+    comm: object = _option(None, communicator, "communicator to run on; None: the world's; by keyword argument only")
     launch: object = _option(None, any_object("a launch request"), "how to start ranks of its own; None: use the ranks that are there")
     placement: object = _option(
         "dynamic",

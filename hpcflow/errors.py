@@ -149,5 +149,5 @@ def _indent(text: str) -> str:
 
 def near_names(wrong: str, valid: Iterable[str], count: int = 3) -> str:
     """`"; did you mean 'a' or 'b'?"`, or the empty string when nothing is near."""
-    names = difflib.get_close_matches(wrong, list(valid), n=count, cutoff=0.5)
+    names = difflib.get_close_matches(wrong, list(dict.fromkeys(valid)), n=count, cutoff=0.5)
     return "" if not names else "; did you mean " + " or ".join(repr(name) for name in names) + "?"

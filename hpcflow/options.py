@@ -130,6 +130,13 @@ def any_object(what: str) -> Parser:
     return parse
 
 
+def communicator(value: Any) -> Any:
+    """What speaks as a communicator of mpi4py."""
+    if not all(callable(getattr(value, name, None)) for name in ("Get_rank", "Get_size", "Dup")):
+        raise ValueError("expected an mpi4py communicator, such as MPI.COMM_WORLD")
+    return value
+
+
 def _quantity(value: Any, units: Mapping[str, float], expected: str) -> float:
     match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
     if match is None or match[2].lower() not in units:

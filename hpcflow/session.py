@@ -28,11 +28,12 @@ from hpcflow.api.actions import Action, collect_action, make_action
 from hpcflow.api.batches import block_runs, in_batches
 from hpcflow.api.dataset import Dataset
 from hpcflow.api.extras import require_extra
+from hpcflow.api.schemas import schema_of
 from hpcflow.arguments import Count, check_arguments, checked, checked_function
 from hpcflow.compiled import Compiled, PlansOnly
 from hpcflow.compiler.policy import CompileContext, optimize, resolve
 from hpcflow.config import SessionConfig, load_config
-from hpcflow.errors import ConfigError, HpcflowError
+from hpcflow.errors import ArgumentTypeError, ConfigError, HpcflowError
 from hpcflow.events import records
 from hpcflow.events.log import EventLog
 from hpcflow.ir.dag import Vertex
@@ -209,7 +210,16 @@ class Session:
         """The dataset of a file source, whose own options are those of `of`."""
         rows = {one: options.pop(one) for one in signature(_some_rows).parameters if one in options}
         check_arguments(name, of, (source,), options, more=tuple(signature(_some_rows).parameters)[1:])
-        return checked_function(_some_rows, name)(self._source(of(source, **options)), **rows)
+        for one in ("schema", "hive_schema"):
+            if options.get(one) is not None:
+                schema_of(options[one], name, one)
+        try:
+            made = of(source, **options)
+        except HpcflowError:
+            raise
+        except (TypeError, ValueError, AttributeError, OverflowError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            raise ArgumentTypeError(f"{name}: an option is not what Polars takes: {error}") from error
+        return checked_function(_some_rows, name)(self._source(made), **rows)
 
     def from_polars(self, df: pl.DataFrame | pl.LazyFrame | pl.Series) -> Dataset:
         """A table of the driver, dealt out to the workers when it is used."""

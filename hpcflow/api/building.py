@@ -160,7 +160,9 @@ def _planned(dataset: Dataset, exprs: list[pl.Expr], context: Any) -> Dataset:
 
 def _constants(dataset: Dataset, final: Iterable[pl.Expr]) -> Dataset:
     """A select of literals only: one row, whatever the rows of the dataset."""
-    return dataset._session.from_polars(pl.LazyFrame(schema=dataset.schema).select(final).collect())
+    with polars_errors(dataset.schema):
+        row = pl.LazyFrame(schema=dataset.schema).select(final).collect()
+    return dataset._session.from_polars(row)
 
 
 def aggregate(dataset: Dataset, step: AggregateStep) -> Dataset:

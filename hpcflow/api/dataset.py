@@ -27,7 +27,7 @@ from hpcflow.api.group_by import GroupBy
 from hpcflow.api.joins import join
 from hpcflow.api.polars_options import refuse_unknown
 from hpcflow.api.schemas import check_columns, check_types, expand_columns, known_columns, listed, polars_errors, row_keys, schema_of
-from hpcflow.arguments import AtLeastOne, Count, checked
+from hpcflow.arguments import AtLeastOne, Count, check_value, checked
 from hpcflow.errors import ArgumentValueError, ConfigError, SchemaError
 from hpcflow.ir.dag import Vertex
 from hpcflow.ir.operators.base import Operator
@@ -56,6 +56,9 @@ class Dataset:
     """A lazy table on the workers of a session. Made by `Session.read_*`, `Session.from_*` and by the methods of other datasets."""
 
     def __init__(self, session: Session, vertex: Vertex, inputs: tuple[Input, ...] = ()) -> None:
+        for name in vertex.schema:
+            if "\0" in name:
+                raise SchemaError(f"column {name!r} has a NUL character in its name and cannot travel between workers: give it another")
         self._session = session
         self._vertex = vertex
         self._inputs = inputs
@@ -136,6 +139,9 @@ class Dataset:
     def rename(self, mapping: Mapping[str, str] | Callable[[str], str], *, strict: bool = True) -> Dataset:
         """Rename columns."""
         pairs = {name: mapping(name) for name in self.columns} if callable(mapping) else dict(mapping)
+        for old, new in pairs.items():
+            check_value("rename", "a name in mapping", old, str)
+            check_value("rename", f"the new name of {old!r}", new, str)
         if strict:
             check_columns(pairs, self.schema, "rename")
         return self._then(Rename({old: new for old, new in pairs.items() if old in self.schema}))
@@ -150,6 +156,8 @@ class Dataset:
         """Replace nulls by a value, in columns whose type it fits. Strategies that look at neighbouring rows are refused."""
         if strategy in ("min", "max"):
             return self.with_columns(pl.col(n).fill_null(getattr(pl.col(n), strategy)()) for n in self.columns)
+        if value is None and strategy is None:
+            raise ArgumentValueError("fill_null needs a value, or a strategy: 'min', 'max', 'mean', 'zero' or 'one'")
         if value is None or isinstance(value, pl.Expr):
             return self.with_columns(pl.all().fill_null(value, strategy, limit))
         with polars_errors(self.schema):
@@ -158,7 +166,8 @@ class Dataset:
     def fill_nan(self, value: Any) -> Dataset:
         """Replace NaN in floating point columns."""
         floats = [name for name, dtype in self.schema.items() if dtype.is_float()]
-        return self.with_columns(pl.col(floats).fill_nan(value)) if floats else self
+        filled = value if isinstance(value, pl.Expr) else building.literal(value)
+        return self.with_columns(pl.col(floats).fill_nan(filled)) if floats else self
 
     def drop_nulls(self, subset: Any = None) -> Dataset:
         """Rows without nulls in the subset."""

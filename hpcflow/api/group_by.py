@@ -106,9 +106,10 @@ class GroupBy:
         """Distinct values of all other columns."""
         return self._each(lambda c: c.n_unique())
 
-    def quantile(self, quantile: Any, interpolation: Interpolation = "nearest") -> Dataset:
+    def quantile(self, quantile: float | pl.Expr, interpolation: Interpolation = "nearest") -> Dataset:
         """Quantiles of all other columns."""
-        return self._each(lambda c: c.quantile(quantile, interpolation))
+        at = quantile if isinstance(quantile, pl.Expr) else building.literal(quantile)
+        return self._each(lambda c: c.quantile(at, interpolation))
 
     def first(self) -> Dataset:
         """First values of all other columns."""

@@ -23,8 +23,8 @@ import polars as pl
 
 from hpcflow.api.building import Input
 from hpcflow.api.dataset import Dataset
-from hpcflow.arguments import AtLeastOne, checked_function
-from hpcflow.errors import ConfigError, SchemaError
+from hpcflow.arguments import AtLeastOne, checked_function, shown
+from hpcflow.errors import ArgumentTypeError, ConfigError, SchemaError
 from hpcflow.ir.dag import Vertex
 from hpcflow.ir.operators.base import brief
 from hpcflow.ir.operators.concat import ReadCache
@@ -221,10 +221,17 @@ def _verdict(until: Any, new: Any, old: Any, single: bool) -> Dataset | None:
             raise ConfigError("iterate: an expression for until needs metrics, or a state that is one dataset; give a function until(new, old)")
         verdict = new.select(until)
     elif callable(until):
-        verdict = until(new, old) if len(inspect.signature(until).parameters) > 1 else until(new)
+        verdict = until(new, old) if _parameters(until) > 1 else until(new)
     else:
         raise ConfigError(f"iterate: until is {type(until).__name__}; give an expression, or a function of the new (and old) state")
     return _check_verdict(verdict)
+
+
+def _parameters(until: Callable[..., Any]) -> int:
+    try:
+        return len(inspect.signature(until).parameters)
+    except ValueError:
+        raise ArgumentTypeError(f"iterate: until is {shown(until)}; expected a function until(new) or until(new, old) of states") from None
 
 
 def _check_verdict(verdict: Any) -> Dataset:

@@ -71,9 +71,11 @@ def listed(given: Any) -> list[Any]:
     return [given]
 
 
-def schema_of(given: Any, what: str) -> pl.Schema:
+def schema_of(given: Any, what: str, argument: str = "schema") -> pl.Schema:
     """A schema as users give it: a pl.Schema, a dict or pairs of names and data types."""
     try:
+        if isinstance(given, str | bytes):
+            raise TypeError("a text is no schema")
         pairs = given.items() if isinstance(given, Mapping) else given
         named = [(name, dtype) for name, dtype in pairs]
         if wrong := [name for name, _ in named if not isinstance(name, str)]:
@@ -82,7 +84,7 @@ def schema_of(given: Any, what: str) -> pl.Schema:
         return pl.DataFrame(schema=schema).schema
     except (TypeError, ValueError, AttributeError, pe.PolarsError) as error:
         raise ArgumentTypeError(
-            f"{what}: schema is {shown(given)}; expected a dict of names and Polars data types, such as {{'a': pl.Int64}} ({error})"
+            f"{what}: {argument} is {shown(given)}; expected a dict of names and Polars data types, such as {{'a': pl.Int64}} ({error})"
         ) from None
 
 

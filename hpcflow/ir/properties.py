@@ -157,10 +157,12 @@ class EdgeProperties(_Properties):
         return self.pattern.moves_rows and waits
 
 
+MOST_PARTITIONS = 1 << 20
+"""Tasks or partitions that can be asked for: the master and every worker list them all."""
 _OF_PASSES = ("most_bytes",)
 """Properties that say why a pass chose as it did: nobody else sets them."""
 _CHECKS: dict[str, Check] = {
-    "parallelism": optional(whole(1)),
+    "parallelism": optional(whole(1, MOST_PARTITIONS)),
     "slots": whole(1),
     "memory_bytes": optional(whole(0)),
     "resources": optional(task_needs),
@@ -170,7 +172,7 @@ _CHECKS: dict[str, Check] = {
     "order": several(instance(SortKey), "SortKey"),
     "function": optional(function),
     "columns": several(instance(str), "column names"),
-    "partition_count": optional(whole(1)),
+    "partition_count": optional(whole(1, MOST_PARTITIONS)),
     "ordered": flag,
     "data_flow": member(DataFlow),
     "data_store": member(DataStore),

@@ -44,8 +44,8 @@ def one_of(*names: str) -> Check:
     return check
 
 
-def whole(least: int) -> Check:
-    """An integer (NumPy's too) of at least `least`."""
+def whole(least: int, most: int = 2**63 - 1) -> Check:
+    """An integer (NumPy's too) of at least `least` and at most `most`."""
 
     def check(value: Any) -> int:
         try:
@@ -54,6 +54,8 @@ def whole(least: int) -> Check:
             number = least - 1
         if isinstance(value, bool) or number < least:
             raise ValueError(f"expected a whole number of at least {least}")
+        if number > most:
+            raise ValueError(f"expected a whole number of at most {most}")
         return number
 
     return check

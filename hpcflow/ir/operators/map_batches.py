@@ -57,7 +57,9 @@ class FlatMap(Operator):
     def apply(self, inputs: tuple[pl.LazyFrame, ...], task: TaskInfo) -> pl.LazyFrame:
         df = inputs[0].collect()
         rows = [out for row in df.iter_rows(named=True) for out in self.function(row)]
-        return pl.DataFrame(rows, schema=self.schema, orient="row").lazy()
+        if not rows:
+            return pl.LazyFrame(schema=self.schema)
+        return conform(pl.DataFrame(rows, schema_overrides=self.schema, infer_schema_length=None), self.schema, self.name).lazy()
 
     @property
     def deterministic(self) -> bool:

@@ -37,7 +37,13 @@ class Range(Source):
         if not instance.is_integer():
             raise SourceError(f"range: dtype must be an integer type, got {instance}")
         values = builtins.range(start, end, step)
-        if len(values):
+        try:
+            count = len(values)
+        except OverflowError:
+            raise SourceError(f"range: {start} to {end} by {step} has more than 2**63 - 1 values") from None
+        if count < 2:  # the bounds and the step may be larger than the value
+            start, end, step = (start, start + 1, 1) if count else (0, 0, 1)
+        if count:
             try:
                 pl.Series([values[0], values[-1]], dtype=instance, strict=True)
             except (TypeError, OverflowError, pl.exceptions.PolarsError) as error:
