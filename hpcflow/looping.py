@@ -184,6 +184,11 @@ class _LoopRun:
             )
         if found is not None and found.parts.keys() != loop.parts.keys():
             raise ConfigError(f"iterate: the checkpoint in {loop.checkpoint} has the parts {list(found.parts)}, the loop has {list(loop.parts)}")
+        if found is not None and found.iteration > loop.max_iterations:
+            raise ConfigError(
+                f"iterate: the checkpoint in {loop.checkpoint} is of iteration {found.iteration}, which is beyond max_iterations="
+                f"{loop.max_iterations}; raise max_iterations, or begin anew in another directory"
+            )
         return found
 
     def _fill_state(self, forms: Forms, found: Checkpoint | None) -> None:

@@ -6,6 +6,7 @@ select / with_columns / filter     ->  plan_expressions: aggregates to gather an
 from __future__ import annotations
 
 import itertools
+import secrets
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from hpcflow.session import Session
 
 _numbers = itertools.count()
+_TOKEN = str(secrets.randbelow(10**12)).zfill(12)
 OF_A_GRAPH = ("pattern", "keys", "order", "function", "columns", "partition_count")
 """Properties of an edge that a graph drawn by hand decides."""
 _GATHER = EdgeProperties(pattern=Pattern.GATHER)
@@ -50,8 +52,8 @@ class Input:
 
 
 def fresh_name(what: str) -> str:
-    """A column name that no user has."""
-    return f"__hf_{what}_{next(_numbers)}"
+    """A column name that no user has: nobody knows the token before the process has begun."""
+    return f"__hf_{what}_{_TOKEN}{next(_numbers)}"
 
 
 def parse(exprs: Iterable[Any], named: Mapping[str, Any]) -> list[pl.Expr]:

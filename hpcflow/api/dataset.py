@@ -26,7 +26,7 @@ from hpcflow.api.extras import require_extra
 from hpcflow.api.group_by import GroupBy
 from hpcflow.api.joins import join
 from hpcflow.api.polars_options import refuse_unknown
-from hpcflow.api.schemas import check_columns, check_types, expand_columns, known_columns, listed, polars_errors, row_keys, schema_of
+from hpcflow.api.schemas import check_columns, check_names, check_types, expand_columns, known_columns, listed, polars_errors, row_keys, schema_of
 from hpcflow.arguments import AtLeastOne, Count, check_value, checked
 from hpcflow.errors import ArgumentValueError, ConfigError, SchemaError
 from hpcflow.ir.dag import Vertex
@@ -56,9 +56,7 @@ class Dataset:
     """A lazy table on the workers of a session. Made by `Session.read_*`, `Session.from_*` and by the methods of other datasets."""
 
     def __init__(self, session: Session, vertex: Vertex, inputs: tuple[Input, ...] = ()) -> None:
-        for name in vertex.schema:
-            if "\0" in name:
-                raise SchemaError(f"column {name!r} has a NUL character in its name and cannot travel between workers: give it another")
+        check_names(vertex.schema)
         self._session = session
         self._vertex = vertex
         self._inputs = inputs

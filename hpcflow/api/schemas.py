@@ -55,6 +55,15 @@ def _calls_user_code(expression: pl.Expr) -> bool:
     return any(split_node(node)[0] == "AnonymousFunction" for node in walk(to_tree(expression)))
 
 
+def check_names(names: Iterable[str]) -> None:
+    """SchemaError for a column name that cannot travel, or that Polars takes for a pattern wherever it stands."""
+    for name in names:
+        if "\0" in name:
+            raise SchemaError(f"column {name!r} has a NUL character in its name and cannot travel between workers: give it another")
+        if name == "*" or (name.startswith("^") and name.endswith("$")):
+            raise SchemaError(f"column {name!r} is named like a pattern, which Polars takes for the columns that match it: give it another name")
+
+
 def check_columns(names: Iterable[str], schema: pl.Schema, what: str) -> None:
     """Raises ColumnNotFoundError for the first name that `schema` does not have."""
     for name in names:

@@ -31,6 +31,14 @@ Aggregations = pl.Expr | str | Iterable[pl.Expr | str]
 HOWS = ("inner", "left", "right", "full", "semi", "anti", "cross")
 
 
+def _apart(count: int, schema: pl.Schema) -> list[str]:
+    """Names for keys, apart from the columns that aggregations read; the same on all ranks."""
+    stem = "__hf_key_"
+    while any(name.startswith(stem) for name in schema):
+        stem = f"_{stem}"
+    return [f"{stem}{index}" for index in range(count)]
+
+
 class KeyedReduce:
     """A group-by whose rows come chunk by chunk. Use `open_keyed_reduce`; collective."""
 
@@ -45,7 +53,7 @@ class KeyedReduce:
         self._aggs = check_right_when_whole(given, schema, keys=names)
         if taken := [name for name in names if name in {agg.meta.output_name() for agg in self._aggs}]:
             raise SchemaError(f"{what}: {taken[0]!r} is a key and the name of an aggregation; give the aggregation another name with .alias()")
-        self._inner = [f"__hf_key_{index}" for index in range(len(names))]  # apart from columns that aggregations read
+        self._inner = _apart(len(names), schema)
         parts = decompose_all(self._aggs, schema)
         self._parts = parts if parts.complete else None
         self._input_schema = schema

@@ -62,7 +62,10 @@ def decompose(expr: pl.Expr, schema: SchemaLike) -> Decomposition | None:
 
 
 def decompose_all(exprs: Sequence[pl.Expr], schema: SchemaLike, prefix: str = "__p") -> GroupDecomposition:
-    """Decompose several aggregations of one group_by or select; equal partials are computed once. Partial columns are named `prefix` + number."""
+    """Decompose several aggregations of one group_by or select; equal partials are computed once. Partial columns are named `prefix` + number,
+    and `prefix` gets underscores in front while `schema` has such a column."""
+    while any(name.startswith(prefix) for name in schema):
+        prefix = f"_{prefix}"
     book = PartialBook(prefix)
     finals = []
     for expr in exprs:

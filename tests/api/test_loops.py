@@ -300,6 +300,14 @@ def test_a_damaged_checkpoint_says_what_to_do(two, tmp_path):
         hf.iterate(doubled, two.from_polars(STATE), max_iterations=2, checkpoint=tmp_path, resume=True).count()
 
 
+def test_a_checkpoint_beyond_the_limit_is_refused_and_one_at_it_is_the_result(two, tmp_path):
+    options = {"checkpoint": tmp_path, "checkpoint_every": 1, "resume": True}
+    rows = hf.iterate(doubled, two.from_polars(STATE), max_iterations=8, **options).sort("k").collect()
+    assert hf.iterate(doubled, two.from_polars(STATE), max_iterations=8, **options).sort("k").collect().equals(rows)
+    with pytest.raises(ConfigError, match="of iteration 8, which is beyond max_iterations=3"):
+        hf.iterate(doubled, two.from_polars(STATE), max_iterations=3, **options).count()
+
+
 def test_an_empty_state_is_written_and_read(two, tmp_path):
     options = {"checkpoint": tmp_path / "run", "checkpoint_every": 1, "resume": True}
     for limit in (1, 2):
