@@ -66,6 +66,8 @@ class Together(Rank):
     join = keyed.join
 
     _nodes: Nodes | None = None
+    _grids: Sequence[CartesianGrid] = ()
+    """Open ones: what they send has to leave before its memory is used again."""
 
     @property
     def node_group(self) -> Nodes:
@@ -92,10 +94,15 @@ class Together(Rank):
 
     def cartesian(self, dims: Sequence[int], periodic: bool | Sequence[bool] = False) -> CartesianGrid:
         """The ranks as a grid, with halo exchange, see `CartesianGrid`. Collective."""
-        return CartesianGrid(self.comm, self.MPI, dims, periodic, self.pool)
+        grid = CartesianGrid(self.comm, self.MPI, dims, periodic, self.pool)
+        self._grids = [*(one for one in self._grids if not one.closed), grid]
+        return grid
 
     def end(self) -> None:
         """Give back what the methods above hold. The runtime calls it where every rank has come to its end; collective."""
+        grids, self._grids = self._grids, ()
+        for grid in grids:
+            grid.close()
         nodes, self._nodes = self._nodes, None
         if nodes is not None:
             nodes.close()

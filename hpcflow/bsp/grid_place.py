@@ -37,6 +37,7 @@ class GridPlace:
         self.rank: int = self.comm.Get_rank()
         self.coords: tuple[int, ...] = tuple(self.comm.Get_coords(self.rank))
         """This rank's place."""
+        self.closed = False
         self.tables_begun = 0
         """Exchanges of tables so far: the same on all ranks."""
         self.sends: list[Any] = []
@@ -57,6 +58,8 @@ class GridPlace:
         return count * self.coords[axis] // self.dims[axis], count * (self.coords[axis] + 1) // self.dims[axis]
 
     def close(self) -> None:
-        """Free the communicator, once all tables have left. Collective."""
-        self.MPI.Request.Waitall(self.sends)
-        self.comm.Free()
+        """Free the communicator, once all tables have left. Collective; twice is fine. Programs and steps close theirs at the end."""
+        if not self.closed:
+            self.closed = True
+            self.MPI.Request.Waitall(self.sends)
+            self.comm.Free()

@@ -88,7 +88,7 @@ class CartesianGrid(GridTables):
         return ArraysUnderWay(self, requests)
 
     def close(self) -> None:
-        """Free the communicator. Collective."""
+        """As `GridPlace.close`. Collective."""
         self._plans.clear()
         super().close()
 

@@ -22,8 +22,15 @@ class ArrowStream(Protocol):
 
 
 def as_frame(data: pl.DataFrame | ArrowStream) -> pl.DataFrame:
-    """A Polars DataFrame over the same memory."""
-    return data if isinstance(data, pl.DataFrame) else pl.DataFrame(data)
+    """A Polars DataFrame over the same memory. Raises `SchemaError` for what is no table."""
+    if isinstance(data, pl.DataFrame):
+        return data
+    if not hasattr(data, "__arrow_c_stream__"):
+        raise SchemaError(
+            f"{type(data).__module__}.{type(data).__qualname__} is no table: give a polars.DataFrame, or what has the Arrow C stream interface "
+            "(pyarrow, pandas). Arrays go through the communicator's own calls (ctx.comm.Allgather), or as columns of a table"
+        )
+    return pl.DataFrame(data)
 
 
 def kernel_table(data: pl.DataFrame | ArrowStream) -> _kernels.Table:

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 
+from hpcflow.errors import SchemaError
 from hpcflow.testing.collective_matrix import ALL_CALLS, cells_of, check_call
 from hpcflow.testing.program import run_program
 from hpcflow.testing.session import run_session
@@ -30,6 +33,31 @@ def test_calls_give_what_numpy_and_polars_give(row, size, debug):
                 check_call(name, ctx)
 
     run_program(job, workers=size, debug_collectives=debug)
+
+
+def test_arrays_given_as_tables_are_told_where_they_go():
+    def job(ctx):
+        with pytest.raises(SchemaError, match=r"numpy.ndarray is no table: .*ctx\.comm\.Allgather"):
+            ctx.allgather(np.arange(3))
+
+    run_program(job, workers=1)
+
+
+def test_a_grid_that_is_left_open_is_closed_with_the_program_once_its_tables_have_left():
+    grids = []
+
+    def job(ctx):
+        grid = ctx.cartesian((0,), periodic=True)
+        grids.append(grid)
+        grid.exchange_tables({(1,): pl.DataFrame({"n": range(100_000)})})
+        closed = ctx.cartesian((0,))
+        closed.close()
+        closed.close()
+        ctx.cartesian((0,))
+        assert len(ctx._grids) == 2
+
+    run_program(job, workers=3)
+    assert all(grid.closed and not any(grid.sends) for grid in grids)
 
 
 def test_the_calls_work_in_a_bsp_step():
