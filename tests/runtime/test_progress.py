@@ -78,12 +78,14 @@ def test_short_action_prints_nothing(fast):
 def test_long_action_prints_whole_lines_and_stops_at_its_end(fast):
     log, stream = EventLog(), io.StringIO()
     stop = watch_progress(log, "plain", stream)
+    started = time.monotonic()
     run_action(log, 0.35)
+    most = (time.monotonic() - started) / 0.1 + 1
     printed = stream.getvalue()
     time.sleep(0.25)
     assert stream.getvalue() == printed
     lines = printed.splitlines()
-    assert 2 <= len(lines) <= 4 and all(line.startswith("hpcflow: stage 2/3 group_by  14/32 tasks") for line in lines)
+    assert 1 <= len(lines) <= most and all(line.startswith("hpcflow: stage 2/3 group_by  14/32 tasks") for line in lines)
     stop()
     assert not [thread for thread in threading.enumerate() if thread.name == "hpcflow-progress"]
 
