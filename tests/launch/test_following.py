@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import signal
+import socket
+import subprocess
 import threading
 import time
 
@@ -14,13 +16,15 @@ from hpcflow.cli.launch import app
 from hpcflow.errors import ConfigError, LaunchError
 from hpcflow.launch.config.script import Script
 from hpcflow.launch.executors.local import LocalExecutor
+from hpcflow.launch.executors.processes import boot_id, process_start
 from hpcflow.launch.experiment import abandoned
 from hpcflow.launch.experiment.decide import TaskState, to_run_again
 from hpcflow.launch.experiment.experiment import Experiment
-from hpcflow.launch.experiment.lease import last_holder
+from hpcflow.launch.experiment.lease import Lease, driven, last_holder
 from hpcflow.launch.experiment.log_tail import LogTail, follow
 from hpcflow.launch.experiment.model import Condition, Task
 from hpcflow.launch.experiment.records import Records
+from hpcflow.launch.files import write_json
 
 
 @pytest.fixture(autouse=True)
@@ -128,6 +132,22 @@ def test_a_driver_that_never_began_is_told_of_after_a_while(at_home, monkeypatch
     Records(exp.directory).note("driver stopped", message="squeue gave no answer")
     with pytest.raises(LaunchError, match=r"has stopped \(squeue gave no answer\)"):
         exp.wait()
+
+
+def test_a_lease_is_taken_from_who_died_while_taking_it_and_from_nobody_who_lives(at_home):
+    gone = subprocess.Popen(["true"])
+    start = process_start(gone.pid)
+    gone.wait()
+    dead = {"fence": 1, "host": socket.gethostname(), "pid": gone.pid, "boot_id": boot_id(), "start": start or "0", "renewed": time.time()}
+    write_json(at_home / "lease-1.json", dead)  # killed before lease.json was written
+    assert not driven(at_home)
+    lease = Lease.take(at_home)
+    assert lease.fence == 2 and driven(at_home)
+    with pytest.raises(LaunchError, match="drives this experiment"):
+        Lease.take(at_home)
+    (at_home / "lease.json").unlink()  # alive, and about to write it
+    with pytest.raises(LaunchError, match="drives this experiment"):
+        Lease.take(at_home)
 
 
 def task(name, needs=(), condition="all_succeeded"):

@@ -37,7 +37,7 @@ class Lease:
     def take(cls, directory: Path) -> Lease:
         """Raises LaunchError when somebody else drives."""
         path = directory / "lease.json"
-        held = read_json(path)
+        held = _newest(directory)
         if held is not None and not _over(held):
             raise LaunchError(f"process {held['pid']} on {held['host']} drives this experiment; `hpcflow launch status` shows what it does")
         fence = int(held["fence"]) + 1 if held is not None else 1
@@ -79,7 +79,7 @@ class Holder:
 
 def last_holder(directory: Path) -> Holder | None:
     """None: nobody has ever driven the experiment."""
-    held = read_json(directory / "lease.json")
+    held = _newest(directory)
     return None if held is None else Holder(held["host"], int(held["pid"]), not _over(held), bool(held.get("released")))
 
 
@@ -87,6 +87,14 @@ def driven(directory: Path) -> bool:
     """Whether somebody drives the experiment now."""
     holder = last_holder(directory)
     return holder is not None and holder.drives
+
+
+def _newest(directory: Path) -> dict[str, Any] | None:
+    """What the last holder has written: one that died while it took the lease has left its claim alone."""
+    held: dict[str, Any] | None = read_json(directory / "lease.json")
+    while (claim := read_json(directory / f"lease-{1 if held is None else int(held['fence']) + 1}.json")) is not None:
+        held = claim
+    return held
 
 
 def _own(fence: int) -> dict[str, Any]:
