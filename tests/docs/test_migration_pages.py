@@ -48,7 +48,7 @@ def test_the_job_for_those_who_know_sbatch_asks_for_what_their_script_asks(tmp_p
     files = write("from_sbatch.md", tmp_path)
     programs = tmp_path / "bin"  # what a submit host has, as far as a dry run asks it
     programs.mkdir()
-    for name, text in (("sbatch", "echo slurm 23.11.4"), ("srun", "echo none; echo pmi2"), ("scontrol", "echo MaxArraySize = 1001")):
+    for name, text in (("sbatch", "echo slurm 23.11.4"), ("srun", "echo none; echo pmi2; echo pmix"), ("scontrol", "echo MaxArraySize = 1001")):
         (programs / name).write_text(f"#!/bin/sh\n{text}\n")
         (programs / name).chmod(0o755)
     job = files["job.py"].replace("        exp.run(detach=True)\n", "")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.thorough import thorough
+
 PROJECT = Path(__file__).parents[2]
 WATCHED = """
 import atexit, json, os, runpy, sys
@@ -62,10 +64,10 @@ def tree(*folders: Path) -> list[tuple[str, int]]:
     [
         (("hpcflow", "launch", "submit", "job.sh", "--dryrun"), "job.sh"),
         (("hpcflow", "launch", "submit", "job.sh", "--dry-run", "--executor", "slurm(nodes=2)", "--set", "time=1:00"), "#SBATCH --nodes=2"),
-        (("hpcflow", "launch", "submit", "job.sh", "--dry-run", "--json"), '"dry_run"'),
+        thorough(("hpcflow", "launch", "submit", "job.sh", "--dry-run", "--json"), '"dry_run"'),
         (("train.py", "lr=0.2,0.3", "--dryrun"), "would run train lr=0.2 in this process"),
-        (("train.py", "lr=0.2,0.3", "--dry-run", "--executor", "slurm(nodes=2)"), "#SBATCH --nodes=2"),
-        (("train.py", "--dryrun", "--detach"), "# task train on local"),
+        thorough(("train.py", "lr=0.2,0.3", "--dry-run", "--executor", "slurm(nodes=2)"), "#SBATCH --nodes=2"),
+        thorough(("train.py", "--dryrun", "--detach"), "# task train on local"),
         (("code.py",), "after first (all_succeeded)"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
