@@ -1,4 +1,4 @@
-"""Groups: several programs in one allocation, each with ranks, cores and memory of its own where it says so.
+"""Groups: several programs in one allocation, each with ranks, cores, memory and GPUs of its own where it says so.
 
     exp.add([Step(Script("solve.sh"), cpus_per_task=6, memory_mb=4000), Step(Script("watch.sh"), cpus_per_task=1)], mode="parallel")
 
@@ -18,7 +18,9 @@ from hpcflow.launch.config.script import Script
 from hpcflow.launch.executors.base import Executor, ranks_of
 from hpcflow.launch.request import LauncherName, check_command_name
 
+_NEEDS = ("ntasks", "cpus_per_task", "memory_mb", "gpus")
 _SHAPE = ("ntasks", "ntasks_per_node", "nodes", "cpus_per_task")
+_GPUS = ("gpus", "gpus_per_node", "gpus_per_task", "gres")
 _UNITS = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024 * 1024}
 _WHOLE = ("exclusive", "components", "mem_per_cpu", "mem_per_gpu")
 """With these the executor's shape is not known before the job runs, or not simply the fields' product."""
@@ -34,6 +36,7 @@ class Step:
     ntasks: ranks
     cpus_per_task: cores of each rank
     memory_mb: of all its ranks together (on Slurm of those on one node)
+    gpus: of all its ranks together; 0: none. Side by side each step of a task with GPUs has its own: those that say nothing have none
     """
 
     script: Script
@@ -42,6 +45,7 @@ class Step:
     ntasks: int | None = None
     cpus_per_task: int | None = None
     memory_mb: int | None = None
+    gpus: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.script, Script):
@@ -51,15 +55,15 @@ class Step:
         if self.launcher is not None and self.launcher not in get_args(LauncherName):
             near = near_names(str(self.launcher), get_args(LauncherName))
             raise ConfigError(f"Step.launcher={self.launcher!r}{near}; there are {', '.join(get_args(LauncherName))}")
-        for field in ("ntasks", "cpus_per_task", "memory_mb"):
+        for field, least in (("ntasks", 1), ("cpus_per_task", 1), ("memory_mb", 1), ("gpus", 0)):
             value = getattr(self, field)
-            if value is not None and (type(value) is not int or value < 1):
-                raise ConfigError(f"Step.{field}={value!r}: expected a whole number from 1")
+            if value is not None and (type(value) is not int or value < least):
+                raise ConfigError(f"Step.{field}={value!r}: expected a whole number from {least}")
 
     @property
     def needs(self) -> dict[str, int]:
         """What it says about its size."""
-        found = {"ntasks": self.ntasks, "cpus_per_task": self.cpus_per_task, "memory_mb": self.memory_mb}
+        found = {name: getattr(self, name) for name in _NEEDS}
         return {name: value for name, value in found.items() if value is not None}
 
 
@@ -71,7 +75,8 @@ def sized(commands: Sequence[Mapping[str, Any]], mode: str, executor: Executor, 
     Raises:
         ConfigError: the executor has less than the steps need together.
     """
-    if not any(command.get(name) for command in commands for name in ("ntasks", "cpus_per_task", "memory_mb")):
+    commands, resources = _with_gpus(commands, mode, executor, resources)
+    if not any(command.get(name) is not None for command in commands for name in _NEEDS):
         return commands, executor, dict(resources)
     launcher = getattr(executor, "launcher", "none")
     cores = int(getattr(executor, "cpus_per_task", None) or 1)
@@ -86,6 +91,28 @@ def sized(commands: Sequence[Mapping[str, Any]], mode: str, executor: Executor, 
         threads = {"POLARS_MAX_THREADS": str(each)} if mode == "parallel" else {}  # beside others, each keeps to its own cores
         full.append({**command, "ntasks": ranks, "cpus_per_task": each, "env": {**threads, **command["env"]}})
     return full, _shaped(executor, full, mode, named), _remembered(executor, full, mode, resources)
+
+
+def _with_gpus(
+    commands: Sequence[Mapping[str, Any]], mode: str, executor: Executor, resources: Mapping[str, Any]
+) -> tuple[Sequence[Mapping[str, Any]], Mapping[str, Any]]:
+    """(commands, resources) in which every command says its GPUs and the task has as many as they need, where one says any."""
+    named = [name for name in _GPUS if executor.name != "local" and getattr(executor, name, None)]  # a LocalExecutor's are the budget
+    said = [command["gpus"] for command in commands if command.get("gpus") is not None]
+    if not said:
+        if mode == "parallel" and len(commands) > 1 and (named or resources.get("gpus")):
+            raise ConfigError(
+                "this task has GPUs, and its steps would take all of them one after the other: "
+                "say Step(..., gpus=N) for those that need some; the others have none"
+            )
+        return commands, resources
+    total = _together(mode)(said)
+    own = getattr(executor, "gpus", None) if named == ["gpus"] else None
+    have = resources.get("gpus") or (own if isinstance(own, int) else None)
+    if have is not None and total > have:
+        raise ConfigError(f"the steps of this group need {total} GPUs together, and the task has {have}: give it more, or the steps less")
+    full = [{**command, "gpus": command.get("gpus") or 0} for command in commands]
+    return full, resources if named or have is not None or not total else {**resources, "gpus": total}
 
 
 def _differs(executor: Executor, name: str) -> bool:

@@ -160,6 +160,7 @@ def job_request(task: Task, executor: Executor, number: int, key: str, directory
             ntasks=command.get("ntasks"),
             cpus_per_task=command.get("cpus_per_task"),
             memory_mb=command.get("memory_mb"),
+            gpus=command.get("gpus"),
         )
         for command in payload["commands"]
     )

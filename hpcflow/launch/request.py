@@ -36,6 +36,7 @@ class Command:
     ntasks: MPI ranks (None: the job's)
     cpus_per_task: cores of one rank (None: the job's)
     memory_mb: of the whole command (on Slurm of its ranks on one node); None: the steps of a parallel group share the job's
+    gpus: of the whole command; None: all of the job
     """
 
     argv: tuple[str, ...]
@@ -46,6 +47,7 @@ class Command:
     ntasks: int | None = None
     cpus_per_task: int | None = None
     memory_mb: int | None = None
+    gpus: int | None = None
 
     def __post_init__(self) -> None:
         if not self.argv:

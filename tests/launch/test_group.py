@@ -42,11 +42,13 @@ def directives(text):
         ([{"ntasks": 3, "launcher": "srun"}, {}], "parallel", {"ntasks=4", "cpus-per-task=1"}),
         ([{"memory_mb": 300}, {"memory_mb": 200}], "parallel", {"ntasks=2", "cpus-per-task=1", "mem=500M"}),
         ([{"memory_mb": 300}, {"memory_mb": 200}], "sequential", {"ntasks=1", "cpus-per-task=1", "mem=300M"}),
+        ([{"gpus": 2}, {"gpus": 1}, {}], "parallel", {"ntasks=3", "cpus-per-task=1", "gpus=3"}),
+        ([{"gpus": 2}, {"gpus": 1}], "sequential", {"ntasks=1", "cpus-per-task=1", "gpus=2"}),
     ],
 )
 def test_a_job_is_as_large_as_its_steps_need(steps, mode, shape):
     _, text = added(*(step(**needs) for needs in steps), mode=mode)
-    kinds = ("ntasks", "cpus-per-task", "nodes", "mem")
+    kinds = ("ntasks", "cpus-per-task", "nodes", "mem", "gpus")
     assert {line for line in directives(text) if line.partition("=")[0] in kinds} == shape
 
 
@@ -54,6 +56,11 @@ def test_each_step_asks_for_its_own_share_and_keeps_to_it():
     _, text = added(step(name="big", cpus_per_task=6, memory_mb=500), step(name="ranks", ntasks=2, launcher="srun", memory_mb=100))
     assert "POLARS_MAX_THREADS=6 srun --ntasks=1 --nodes=1 --cpus-per-task=6 --exact --mem=500M" in text
     assert "POLARS_MAX_THREADS=1 srun --ntasks=2 --mpi=pmi2 --kill-on-bad-exit=1 --cpus-per-task=1 --exact --mem=100M" in text
+
+
+def test_steps_of_a_task_with_gpus_have_their_own():
+    _, text = added(step(name="two", gpus=2), step(name="none"), executor=SlurmExecutor(gpus_per_node="a100:2"))
+    assert "--exact --mem=0M --gpus=2" in text and "--exact --mem=0M --gpus=0" in text and "#SBATCH --gpus-per-node=a100:2" in text
 
 
 def test_a_group_without_needs_of_its_own_is_left_as_it_was():
@@ -76,6 +83,10 @@ def test_a_group_without_needs_of_its_own_is_left_as_it_was():
         ([{"memory_mb": 300}, {"memory_mb": 300}], None, {"memory_mb": 400}, "need 600 MB together, and the task has 400"),
         ([{"memory_mb": 300}, {}], None, {}, "step 'script-2' says no memory_mb, and others do"),
         ([{"ntasks": 2}], None, {}, "ntasks=2 needs a launcher"),
+        ([{"gpus": 2}, {"gpus": 1}], SlurmExecutor(gpus=2), {}, "need 3 GPUs together, and the task has 2"),
+        ([{"cpus_per_task": 1}, {}], SlurmExecutor(gpus_per_node="a100:2"), {}, "take all of them one after the other: say Step"),
+        ([{}, {}], LocalExecutor(cores=4, gpus=("0", "1")), {"gpus": 2}, "take all of them one after the other"),
+        ([{"gpus": 2}, {"gpus": 1}], LocalExecutor(cores=4, gpus=("0", "1")), {}, "wants 3 GPUs, and this executor has 2"),
         ([{"name": "a"}, {"name": "a"}], None, {}, "two steps of one group are called 'a'"),
         ([{"cpus_per_task": 30}], LocalExecutor(cores=4), {}, "wants 1 x 30 cores, and this executor has 4"),
     ],
@@ -103,6 +114,7 @@ def test_more_than_is_needed_is_given_and_whole_nodes_are_not_counted():
         ({"ntasks": "2"}, "Step.ntasks='2'"),
         ({"memory_mb": 1.5}, "Step.memory_mb=1.5"),
         ({"ntasks": True}, "Step.ntasks=True"),
+        ({"gpus": -1}, "Step.gpus=-1: expected a whole number from 0"),
         ({"launcher": "sran"}, "Step.launcher='sran'; did you mean 'srun'"),
         ({"name": "a/b"}, "Step.name: 'a/b' names a command's log file"),
         ({"name": ""}, "Step.name: '' names a command's log file"),
@@ -121,6 +133,15 @@ def test_steps_count_in_the_budget_of_this_host():
     kept, _ = added(step(cpus_per_task=2, memory_mb=10), step(memory_mb=20), executor=LocalExecutor(cores=4))
     executor = from_json(kept.executor)
     assert (executor.ntasks, executor.cpus_per_task, kept.resources["memory_mb"]) == (1, 3, 30)
+
+
+@pytest.mark.parametrize(("mode", "wanted"), [("parallel", ["7,9", "3", ""]), ("sequential", ["7,9", "7", ""])])
+def test_gpus_of_this_host_are_dealt_out_among_the_steps(mode, wanted):
+    exp = Experiment("gpus", executor=LocalExecutor(cores=4, gpus=["7", "9", "3"]))
+    show = Script(inline="echo $CUDA_VISIBLE_DEVICES")
+    exp.add([Step(show, name="a", gpus=2), Step(show, name="b", gpus=1), Step(show, name="c")], name="t", mode=mode)
+    assert exp.run(quiet=True).exit_status() == 0
+    assert [exp.logs("t", command=name).strip() for name in "abc"] == wanted
 
 
 def test_steps_of_this_host_run_side_by_side_each_with_its_threads(tmp_path):

@@ -59,3 +59,22 @@ def test_steps_with_own_cores_and_memory_run_at_the_same_time_each_with_its_shar
     assert ends == {"large": ("succeeded", 0), "small": ("failed", 4), "ranks": ("succeeded", 0), "long": ("cancelled", "a signal")}
     said = {name: exp.logs("group", command=name).splitlines()[0] for name in ("large", "small", "ranks")}
     assert said == {"large": "3 cores, 1 ranks", "small": "1 cores, 1 ranks", "ranks": "1 cores, 2 ranks"}
+
+
+def test_steps_with_own_gpus_run_at_the_same_time_on_different_ones(equipped_slurm: SlurmCluster, tmp_path, monkeypatch) -> None:
+    for name in ("SLURM_CONF", "PATH"):
+        monkeypatch.setenv(name, equipped_slurm.environment[name])
+    monkeypatch.setenv("HPCFLOW_LAUNCH_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    meet = "touch $0; until [ -e left ] && [ -e right ] && [ -e none ]; do sleep 0.1; done; echo visible:$CUDA_VISIBLE_DEVICES"
+    steps = [
+        Step(Script(inline=meet.replace("$0", name)), name=name, gpus=gpus, memory_mb=50)
+        for name, gpus in (("left", 1), ("right", 1), ("none", None))
+    ]
+    exp = Experiment("gpus", executor=SlurmExecutor(time="5"))
+    exp.add(steps, name="group", mode="parallel")
+    exp.run(detach=True, quiet=True)
+    wait(exp, 60)
+    assert exp.status()["group"].value == "succeeded", exp.logs("group")
+    seen = {name: exp.logs("group", command=name).strip() for name in ("left", "right", "none")}
+    assert {seen["left"], seen["right"]} == {"visible:0", "visible:1"} and seen["none"] == "visible:"

@@ -79,6 +79,7 @@ class LocalExecutor(Executor):
 
     def render(self, request: JobRequest) -> Rendered:
         self.admit(request)
+        request = _dealt(request)
         argvs = {command.name: local_argv(command, request) for command in request.commands}
         return Rendered(request, {"script.sh": render_script(request, argvs)}, ("/bin/sh", f"{request.directory}/script.sh"))
 
@@ -158,6 +159,17 @@ class LocalExecutor(Executor):
 
     def _cores(self) -> int:
         return self.cores or usable_cores()
+
+
+def _dealt(request: JobRequest) -> JobRequest:
+    """The request with the job's GPUs shared out among the commands that say how many they need: side by side each has its own."""
+    free = [id for id in request.environment.get(GPU_VARIABLE, "").split(",") if id]
+    commands = []
+    for command in request.commands:
+        own = free[: command.gpus] if command.gpus is not None else []
+        commands.append(command if command.gpus is None else replace(command, environment={GPU_VARIABLE: ",".join(own), **command.environment}))
+        free = free[len(own) :] if request.mode == "parallel" else free
+    return replace(request, commands=tuple(commands))
 
 
 def _handle(key: str, directory: str, pid: int) -> JobHandle:

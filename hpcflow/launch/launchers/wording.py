@@ -67,6 +67,7 @@ def slurm_argv(command: Command, request: JobRequest, parallel: bool) -> tuple[s
     if parallel:
         words.append("--exact")
         words.append(f"--mem={command.memory_mb or 0}M")  # 0: all steps share the job's memory; without, the first step takes it whole
+        words += [] if command.gpus is None else [f"--gpus={command.gpus}"]  # without, the first step takes all of the job
     return (*words, *program_words)
 
 
