@@ -8,13 +8,14 @@ state's partitions are says so in `forms`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from textwrap import indent
 from typing import TYPE_CHECKING
 
 from hpcflow.api import building
 from hpcflow.api.actions import GATHER
+from hpcflow.api.dataset import Dataset
 from hpcflow.api.loops import Loop
 from hpcflow.compiler.estimates import estimate_bytes
 from hpcflow.compiler.loops import (
@@ -33,7 +34,7 @@ from hpcflow.errors import ConfigError
 from hpcflow.ir.dag import Dag
 from hpcflow.ir.operators.concat import Cache, Collect, Repartition
 from hpcflow.ir.partitioning import Partitioning
-from hpcflow.nested_loops import Around, free_loops, inner_loops, result_name
+from hpcflow.nested_loops import Around, caches_within, free_loops, inner_loops, result_name
 from hpcflow.plan.explain import explain, stages_text
 from hpcflow.plan.physical import PhysicalPlan
 from hpcflow.plan.stages import split_stages
@@ -172,12 +173,13 @@ def compile_once(session: Session, loop: Loop, forms: Forms, most: int, around: 
     inner, results = _inner(session, loop, context, around)
     free = [other.result_key(part) for other in free_loops(loop) for part in other.parts]  # they have been run before this one is
     there = dict.fromkeys((*around.names, *results, *free), (0, 0))
-    logical = read_through_caches(building.to_dag([*ends.values(), *collects], {**there, **context.cached}))
+    names = [*(loop.state_key(part) for part in loop.initial), *results]
+    ours = {out_key(loop, part) for part in loop.bodies}
+    logical = read_through_caches(_dag_of([*ends.values(), *collects], {**there, **context.cached}, {*names, *around.names}, ours))
     alone = len(loop.parts) == 1 and not inner
     one_step = fuse_into_one_step(logical, loop.state_key(next(iter(loop.initial))), most) if alone else None
     logical = one_step or logical
-    names = [*(loop.state_key(part) for part in loop.initial), *results]
-    cut = _cut(session, logical, names, f"{loop.key}/kept/", [out_key(loop, part) for part in loop.bodies], context)
+    cut = _cut(session, logical, names, f"{loop.key}/kept/", ours, context)
     stable, changing = _fillings(session, loop, cut, around)
     plan = split_stages(cut.each, context.default_partitions, cut.context.partitioned)
     ids = iter([collect._vertex.id for collect in collects])
@@ -255,11 +257,23 @@ def _start(session: Session, loop: Loop, forms: Forms, around: Around) -> Start:
             given = given._then(Repartition(), shuffle_into(next(iter(forms[part]))))
         ends.append(given._then(Cache(start_key(loop, part))))
     context = _context(session, loop, {}, around)
-    dag = read_through_caches(building.to_dag(ends, {**context.cached, **dict.fromkeys(around.names, (0, 0))}))
-    cut = _cut(session, dag, around.names, f"{loop.key}/start/", [start_key(loop, part) for part in loop.initial], context)
+    ours = {start_key(loop, part) for part in loop.initial}
+    dag = read_through_caches(_dag_of(ends, {**context.cached, **dict.fromkeys(around.names, (0, 0))}, around.names, ours))
+    cut = _cut(session, dag, around.names, f"{loop.key}/start/", ours, context)
     once = cut.split.once
     stable = None if once is None else Filling(frozenset(cut.split.kept), optimize(once, _policies(session)[1], cut.context)[0])
     return Start(stable, split_stages(cut.each, context.default_partitions, cut.context.partitioned))
+
+
+def _dag_of(datasets: Sequence[Dataset], cached: Mapping[str, tuple[int, int]], names: Iterable[str], ends: Iterable[str] = ()) -> Dag:
+    """The logical Dag of datasets in a body. A `.cache()` of what changes in every iteration keeps nothing: within a plan it is computed once anyway.
+    The caches `ends` are the loop's own."""
+    changing = caches_within(datasets, names) - frozenset(ends)
+    dag = building.to_dag(datasets, {key: facts for key, facts in cached.items() if key not in changing})
+    for vertex in list(dag.vertices.values()):
+        if isinstance(vertex.operator, Cache) and vertex.operator.key in changing:
+            dag = dag.without(vertex.id)
+    return dag
 
 
 def _policies(session: Session) -> tuple[Policy, Policy]:
@@ -273,7 +287,7 @@ def _context(session: Session, loop: Loop, forms: Forms, around: Around) -> Comp
     """What the compiler knows: of the state its size, as far as that of what the loop starts from is known."""
     context = session._context()
     context = replace(context, cached={**context.cached, **{name: (0, size) for name, size in around.sizes.items()}})
-    dag = building.to_dag(list(loop.initial.values()), {**context.cached, **dict.fromkeys(around.names, (0, 0))})
+    dag = _dag_of(list(loop.initial.values()), {**context.cached, **dict.fromkeys(around.names, (0, 0))}, around.names)
     sizes = estimate_bytes(dag, context)
     cached = dict(context.cached)
     for part, dataset in loop.initial.items():

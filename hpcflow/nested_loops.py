@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from hpcflow.api.dataset import Dataset
 from hpcflow.api.loops import Loop
-from hpcflow.ir.operators.concat import ReadCache
+from hpcflow.ir.operators.concat import Cache, ReadCache
 from hpcflow.ir.operators.iterate import Iterate
 
 
@@ -65,6 +65,30 @@ def reads_of(loop: Loop) -> frozenset[str]:
     own = _state_names(loop)
     names, loops = _reach(_datasets(loop))
     return (names - own) | frozenset().union(*(reads_of(other) - own for other in loops))
+
+
+def caches_within(datasets: Iterable[Dataset], names: Iterable[str]) -> frozenset[str]:
+    """Keys of the `.cache()`s that depend on what is read under `names`: they are other rows in every iteration, and nobody else's to read."""
+    changing = frozenset(names)
+    depends: dict[int, bool] = {}
+    found: set[str] = set()
+    stack = [(dataset, False) for dataset in datasets]
+    while stack:
+        dataset, seen_inputs = stack.pop()
+        vertex, operator = dataset._vertex, dataset._vertex.operator
+        if vertex.id in depends:
+            continue
+        if isinstance(operator, Iterate):
+            depends[vertex.id] = result_name(operator.loop, operator.part) in changing
+        elif not seen_inputs:
+            stack.append((dataset, True))
+            stack.extend((given.dataset, False) for given in dataset._inputs)
+        else:
+            reads = isinstance(operator, ReadCache) and operator.key in changing
+            depends[vertex.id] = reads or any(depends[given.dataset._vertex.id] for given in dataset._inputs)
+            if isinstance(operator, Cache) and depends[vertex.id]:
+                found.add(operator.key)
+    return frozenset(found)
 
 
 def _state_names(loop: Loop) -> frozenset[str]:

@@ -414,3 +414,25 @@ def test_a_loop_goes_on_when_a_dataset_that_it_reads_is_unpersisted(two):
         assert hf.iterate(body, two.from_polars(STATE), max_iterations=3).collect().equals(pl.concat([STATE] * 4))
     finally:
         unsubscribe()
+
+
+def test_a_cache_of_what_changes_is_computed_anew_in_every_iteration_and_leaves_nothing(two):
+    gc.collect()
+    before = set(two._master.cached())
+    rows = two.from_polars(STATE).cache()
+
+    def body(state):
+        both = hf.concat([state, rows]).group_by("k").agg(pl.col("v").sum()).cache()
+        return both.join(both.with_columns(pl.col("v") + 1), on="k").select("k", pl.col("v_right").alias("v"))
+
+    assert rows.count() == 12
+    # Each iteration is compiled anew, since a dataset that it reads has gone.
+    unsubscribe = two.events.subscribe(lambda event: rows.unpersist() if isinstance(event, records.LoopIteration) else None)
+    try:
+        got = hf.iterate(body, two.from_polars(STATE), max_iterations=3).sort("k").collect()
+    finally:
+        unsubscribe()
+    assert got.equals(STATE.with_columns(pl.col("v") * 4 + 3))
+    rows.unpersist()
+    gc.collect()
+    assert set(two._master.cached()) == before

@@ -275,3 +275,20 @@ def test_plans_of_loops_within_are_made_and_sent_once(two, monkeypatch):
     state = hf.iterate(lambda s: hf.iterate(doubled, s, max_iterations=3), two.from_polars(STATE), max_iterations=6)
     assert state.count() == 12
     assert sent.count("KeepPlan") <= 6  # the state, the start of the loop within, its iteration, that of the loop around, the count
+
+
+def test_a_cache_of_the_state_around_is_each_times_own(two):
+    gc.collect()
+    before = set(two._master.cached())
+
+    def body(state):
+        start = state.with_columns(pl.col("v") + 1).cache()
+        return hf.iterate(lambda s: s.join(start, on="k").select("k", pl.col("v") + pl.col("v_right")), start, max_iterations=2)
+
+    got = hf.iterate(body, two.from_polars(STATE), max_iterations=3).collect()
+    wanted = STATE
+    for _ in range(3):
+        wanted = wanted.with_columns((pl.col("v") + 1) * 3)
+    near(got, wanted)
+    gc.collect()
+    assert set(two._master.cached()) == before
