@@ -9,6 +9,7 @@ from hpcflow.launch.config.script import Script
 from hpcflow.launch.executors import slurm
 from hpcflow.launch.executors.slurm import SlurmExecutor
 from hpcflow.launch.executors.slurm_fields import SlurmFields, dependency_text
+from hpcflow.launch.executors.slurm_steps import srun_words
 from hpcflow.launch.experiment.experiment import Experiment
 from hpcflow.launch.launchers import wording
 from hpcflow.launch.request import Command, JobRequest
@@ -41,7 +42,7 @@ def argv(executor, *commands, **fields):
     """Of each command, as it stands in the script."""
     wanted = request(*commands, **fields)
     parallel = wanted.mode == "parallel" and len(wanted.commands) > 1
-    return [executor._with_srun_args(wording.slurm_argv(command, wanted, parallel)) for command in wanted.commands]
+    return [srun_words(executor, wording.slurm_argv(command, wanted, parallel)) for command in wanted.commands]
 
 
 GPUS = [

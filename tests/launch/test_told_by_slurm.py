@@ -5,7 +5,8 @@ import json
 import pytest
 
 from hpcflow.launch.executors import slurm_query as query
-from hpcflow.launch.executors.base import FailureClass, JobHandle, JobState, JobStatus, read_exit, taken_from_its_node
+from hpcflow.launch.executors.attempt_files import read_exit, taken_from_its_node
+from hpcflow.launch.executors.base import FailureClass, JobHandle, JobState, JobStatus
 from hpcflow.launch.executors.told_by_slurm import TAIL_BYTES, reason_in, reason_in_logs
 
 LINES = {

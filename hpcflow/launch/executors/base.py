@@ -8,7 +8,6 @@ A further executor is one file with a subclass, and an entry point in the group 
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,9 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hpcflow.errors import LaunchError
-from hpcflow.launch.executors.told_by_slurm import reason_in_logs
 from hpcflow.launch.request import JobRequest
-from hpcflow.launch.stop import STOP_CODE
 
 
 class JobState(Enum):
@@ -214,43 +211,6 @@ class Executor(ABC):
     def logs(self, directory: str) -> list[Path]:
         """Log files of an attempt: the job's own first, then those of its commands and ranks."""
         return sorted((Path(directory) / "logs").glob("*.txt"), key=lambda path: (path.name != "log.txt", path.name))
-
-
-def write_files(rendered: Rendered) -> None:
-    """Put the files of a rendered request into its directory, 0600."""
-    directory = Path(rendered.request.directory)
-    (directory / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name, text in rendered.files.items():
-        path = directory / name
-        path.touch(mode=0o600)
-        path.write_text(text)
-
-
-def read_exit(directory: str) -> JobStatus | None:
-    """What the job's own exit file says; None when it has not ended in order."""
-    try:
-        facts = json.loads((Path(directory) / "exit.json").read_text())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise QueryFailedError(f"{directory}/exit.json cannot be read: {error}") from error
-    code = int(facts["code"])
-    told = reason_in_logs(directory) if code not in (0, STOP_CODE) or facts.get("cancelled") else None
-    if told is not None:
-        return JobStatus(JobState.FAILED, code, FailureClass(told[0]), told[1])
-    if facts.get("cancelled"):
-        return JobStatus(JobState.CANCELLED, code, reason=f"ended by signal {facts['cancelled']}")
-    if code == 0:
-        return JobStatus(JobState.SUCCEEDED, 0)
-    if code == STOP_CODE:
-        return JobStatus(JobState.FAILED, code, FailureClass.STOPPED, "saved its state and stopped")
-    return JobStatus(JobState.FAILED, code, FailureClass.PROGRAM, f"exit status {code}")
-
-
-def taken_from_its_node(directory: str) -> JobStatus:
-    """Of an attempt without an end, whose job the scheduler has put back into its queue: the node's failure, unless its log says otherwise."""
-    failure, reason = reason_in_logs(directory) or (FailureClass.NODE.value, "the scheduler has put the job back into its queue")
-    return JobStatus(JobState.FAILED, None, FailureClass(failure), reason)
 
 
 def ranks_of(fields: object) -> int:

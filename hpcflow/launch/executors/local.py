@@ -20,7 +20,8 @@ from typing import ClassVar
 
 from hpcflow.errors import ConfigError, LaunchError
 from hpcflow.launch.checked import at_least, checked
-from hpcflow.launch.executors.base import Executor, FailureClass, JobHandle, JobState, JobStatus, Rendered, read_exit, write_files
+from hpcflow.launch.executors.attempt_files import read_exit, write_files
+from hpcflow.launch.executors.base import Executor, FailureClass, JobHandle, JobState, JobStatus, Rendered
 from hpcflow.launch.executors.common import check_common
 from hpcflow.launch.executors.processes import boot_id, process_start, process_state, processes_of
 from hpcflow.launch.executors.shell import render_script

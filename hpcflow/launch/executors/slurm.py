@@ -8,47 +8,30 @@ named; one squeue tells of all jobs of the user; a failed query raises and concl
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import ClassVar
 
 from hpcflow.errors import ConfigError, LaunchError
 from hpcflow.launch.checked import at_least, checked
-from hpcflow.launch.executors import handing_over, slurm_array
+from hpcflow.launch.executors import handing_over, slurm_array, slurm_states
 from hpcflow.launch.executors import slurm_commands as commands
-from hpcflow.launch.executors import slurm_query as query
-from hpcflow.launch.executors.base import (
-    Batch,
-    Executor,
-    FailureClass,
-    JobHandle,
-    JobState,
-    JobStatus,
-    QueryFailedError,
-    Rendered,
-    SubmitUnclearError,
-    ranks_of,
-    read_exit,
-    taken_from_its_node,
-    write_files,
-)
+from hpcflow.launch.executors.attempt_files import write_files
+from hpcflow.launch.executors.base import Batch, Executor, JobHandle, JobStatus, Rendered, SubmitUnclearError
 from hpcflow.launch.executors.common import check_common
 from hpcflow.launch.executors.shell import render_script
 from hpcflow.launch.executors.slurm_commands import known_version
-from hpcflow.launch.executors.slurm_directives import directive, refuse_control
+from hpcflow.launch.executors.slurm_directives import directive, no_percent, refuse_control, short_name, with_defaults
 from hpcflow.launch.executors.slurm_fields import SlurmFields, dependency_text, options_of
-from hpcflow.launch.executors.told_by_slurm import reason_in_logs
+from hpcflow.launch.executors.slurm_steps import BINDING, srun_words
 from hpcflow.launch.launchers.wording import slurm_argv
 from hpcflow.launch.request import JobRequest, LauncherName
 from hpcflow.launch.settings import recent_settings
 
 EXPORTED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "MODULEPATH", "LD_LIBRARY_PATH")
 """Variables whose values travel with a job unless `exports` says otherwise."""
-_BINDING = ("cpu_bind", "gpu_bind", "distribution")
 _BINDING_WORDS = re.compile(r"[A-Za-z0-9_:,.*+-]+\Z")
 _OURS = re.compile(r"(--(?:job-name|output|error|open-mode|export|export-file|array|requeue|no-requeue|wrap)(?![\w-])|-[Joea])")
 """Options that say how a job is found, where its logs are and what it inherits."""
@@ -107,7 +90,7 @@ class SlurmExecutor(SlurmFields, Executor):
             raise ConfigError("a heterogeneous job has one MPI world by srun alone: say launcher='srun'")
         if self.components and self.array_limit is not None:
             raise ConfigError("a heterogeneous job cannot be an array: leave array_limit out")
-        for option in _BINDING:
+        for option in BINDING:
             if (value := getattr(self, option)) is not None and not _BINDING_WORDS.match(value):
                 raise ConfigError(f"{option}={value!r}: give srun's words, such as 'cores', 'closest' or 'block:cyclic'")
         if self.array_limit is not None and self.array_limit < 1:
@@ -135,7 +118,7 @@ class SlurmExecutor(SlurmFields, Executor):
 
     def render(self, request: JobRequest) -> Rendered:
         parallel = request.mode == "parallel" and len(request.commands) > 1
-        argvs = {c.name: self._with_srun_args(slurm_argv(c, request, parallel)) for c in request.commands}
+        argvs = {c.name: srun_words(self, slurm_argv(c, request, parallel)) for c in request.commands}
         self.accept_secrets(handing_over.given_by(request), frozenset(handing_over.variables_of(request)))
         exported = {name: os.environ[name] for name in self.exports if name in os.environ}
         cores = str(self.cpus_per_gpu or self.cpus_per_task or request.cpus_per_task)
@@ -156,15 +139,15 @@ class SlurmExecutor(SlurmFields, Executor):
 
     def render_batch(self, batch: Batch) -> str:
         first = next(iter(batch.elements.values())).request
-        options: list[tuple[str, str | None]] = [("job-name", f"{_short(first.task)}.{batch.key}")]
-        options.append(("output", f"{_no_percent(batch.directory)}/elements/%a/logs/log.txt"))
+        options: list[tuple[str, str | None]] = [("job-name", f"{short_name(first.task)}.{batch.key}")]
+        options.append(("output", f"{no_percent(batch.directory)}/elements/%a/logs/log.txt"))
         options.append(("array", slurm_array.indices_text(batch.elements, self.array_limit)))
         lines = [*(directive(*option) for option in options), *self._common(first)]
         return slurm_array.render(batch, tuple(lines), (*self.templates, *recent_settings().templates))
 
     def directives(self, request: JobRequest) -> list[str]:
         """The #SBATCH lines of a request."""
-        options = [("job-name", f"{_short(request.task)}.{request.key}"), ("output", f"{_no_percent(request.directory)}/logs/log.txt")]
+        options = [("job-name", f"{short_name(request.task)}.{request.key}"), ("output", f"{no_percent(request.directory)}/logs/log.txt")]
         return [*(directive(*option) for option in options), *self._common(request)]
 
     def _common(self, request: JobRequest) -> list[str]:
@@ -177,7 +160,7 @@ class SlurmExecutor(SlurmFields, Executor):
         if self.dependency:
             options.append(("dependency", dependency_text(self.dependency, self.dependency_any)))
             options.append(("kill-on-invalid-dep", "yes"))
-        options += _with_defaults(self.options(version), request)
+        options += with_defaults(self.options(version), request)
         lines = [directive(*option) for option in options] + [f"#SBATCH {text}" for text in self.extra_directives]
         for component in self.components:
             lines += ["#SBATCH hetjob", *(directive(*option) for option in component.options(version))]
@@ -192,28 +175,6 @@ class SlurmExecutor(SlurmFields, Executor):
                 refuse_control(name, value)
                 given[name] = value
         return options_of(given, version)
-
-    def _with_srun_args(self, argv: tuple[str, ...]) -> tuple[str, ...]:
-        binding = tuple(f"--{option.replace('_', '-')}={value}" for option in _BINDING if (value := getattr(self, option)) is not None)
-        if argv[0] != "srun":
-            if binding and self.launcher != "none":
-                raise ConfigError(f"{binding[0]} is an option of srun, and this task's ranks start by mpirun: say launcher='srun', or leave it out")
-            if self.components and self.launcher != "none":
-                raise ConfigError("a heterogeneous job has one MPI world by srun alone, and this MPI speaks no plugin of this Slurm's srun")
-            return argv
-        end = next(i for i, word in enumerate(argv[1:], 1) if not word.startswith("-"))
-        if self.cpus_per_gpu is not None:  # srun takes one of the two
-            argv = (*(word for word in argv[:end] if not word.startswith("--cpus-per-task=")), *argv[end:])
-            end -= 1
-        if not self.components:
-            return (argv[0], *binding, *self.srun_args, *argv[1:])
-        options = [word for word in argv[1:end] if not word.startswith(("--ntasks=", "--cpus-per-task="))]
-        words = ["srun"]
-        for number, fields in enumerate((self, *self.components)):  # each component has its own ranks and cores; all are one world
-            cores = f"--cpus-per-task={fields.cpus_per_task or 1}" if fields.cpus_per_gpu is None else f"--cpus-per-gpu={fields.cpus_per_gpu}"
-            shape = [f"--het-group={number}", f"--ntasks={ranks_of(fields)}", cores]
-            words += [*([":"] if number else []), *shape, *options, *binding, *self.srun_args, *argv[end:]]
-        return tuple(words)
 
     # -- what contacts Slurm -------------------------------------------------------------------------------------------------------------------------
 
@@ -237,38 +198,10 @@ class SlurmExecutor(SlurmFields, Executor):
         return answer.stderr.strip()
 
     def find(self, wanted: Mapping[str, str]) -> dict[str, JobHandle]:
-        found = {
-            line.key: JobHandle(line.key, wanted[line.key], line.written_id if "_" in line.written_id else line.id)
-            for line in commands.queue()
-            if line.key in wanted
-        }
-        for key, directory in wanted.items():
-            claim = Path(directory) / "claim.json"
-            if key not in found and claim.exists():
-                match = re.search(r'"job_id": "(\d+(_\d+)?)"', claim.read_text())
-                if match:
-                    found[key] = JobHandle(key, directory, match[1])
-        return found
+        return slurm_states.find(wanted)
 
     def states(self, handles: Sequence[JobHandle]) -> dict[str, JobStatus]:
-        found: dict[str, JobStatus] = {}
-        open_ones: dict[str, JobHandle] = {}
-        problems: list[str] = []
-        for handle in handles:
-            with _kept(problems):
-                ended = read_exit(handle.directory)
-                if ended is not None and not query.killed(ended):
-                    found[handle.key] = ended
-                else:
-                    open_ones[handle.id] = handle
-        for id, status in _told(list(open_ones), problems).items() if open_ones else ():
-            with _kept(problems):
-                found[open_ones[id].key] = closer = _closer(open_ones[id], status)
-                if closer.state.final:
-                    handing_over.take_back([open_ones[id].directory])  # it may never have begun
-        if problems:
-            raise QueryFailedError("; ".join(problems), found)
-        return found
+        return slurm_states.states(handles)
 
     def cancel(self, handles: Sequence[JobHandle], force: bool = False) -> None:
         for some in slurm_array.short_ids([handle.id for handle in handles]):
@@ -291,78 +224,3 @@ def _sbatch(argv: Sequence[str], what: str, all_rendered: Sequence[Rendered]) ->
     except BaseException:
         handing_over.take_back(rendered.request.directory for rendered in all_rendered)
         raise
-
-
-@contextlib.contextmanager
-def _kept(problems: list[str]) -> Iterator[None]:
-    """What cannot be told of one job is kept for the end, and nothing is concluded about that job."""
-    try:
-        yield
-    except QueryFailedError as error:
-        problems.append(str(error))
-
-
-def _told(ids: list[str], problems: list[str]) -> dict[str, JobStatus]:
-    """What Slurm says of these jobs, by id; those that it gave no answer about are left out."""
-    try:
-        listed = commands.queue()
-    except QueryFailedError as error:
-        problems.append(str(error))
-        return {}
-    lines = {line.id: line for line in listed} | {line.written_id: line for line in listed}
-    told = {id: query.status_of(lines[id]) for id in ids if id in lines}
-    codes: dict[str, JobStatus | None] = {}
-    with contextlib.suppress(QueryFailedError):  # that they have ended is known; with which code is then not
-        codes = commands.details([id for id, status in told.items() if status.state.final])
-    try:
-        last = commands.forgotten([id for id in ids if id not in lines])
-    except QueryFailedError as error:
-        problems.append(str(error))
-        last = error.told
-    return {id: _with_code(status, codes.get(id)) for id, status in told.items()} | last
-
-
-def _closer(handle: JobHandle, told: JobStatus) -> JobStatus:
-    """What Slurm says of an attempt, beside what the attempt itself has left."""
-    ended = read_exit(handle.directory)  # it may have been written since
-    if ended is None and query.run_again(handle):
-        return taken_from_its_node(handle.directory)
-    if ended is not None:
-        return query.settled(ended, told) if query.killed(ended) else ended
-    if not told.state.final:
-        return told
-    explained = reason_in_logs(handle.directory) if told.state is not JobState.SUCCEEDED else None
-    if explained is not None:
-        return JobStatus(JobState.FAILED, told.code, FailureClass(explained[0]), explained[1])
-    if told.state is JobState.SUCCEEDED:
-        return JobStatus(JobState.FAILED, told.code, told.failure, "Slurm says completed, and the job has left no exit file")
-    return told
-
-
-def _with_code(status: JobStatus, detail: JobStatus | None) -> JobStatus:
-    return status if detail is None or detail.code is None else JobStatus(status.state, detail.code, status.failure, status.reason)
-
-
-def _with_defaults(options: list[tuple[str, str | None]], request: JobRequest) -> list[tuple[str, str | None]]:
-    """What the request needs and the executor does not name itself."""
-    named = {name for name, _ in options}
-    added: list[tuple[str, str | None]] = []
-    if not named & {"ntasks", "ntasks-per-node"}:
-        added.append(("ntasks", str(request.ntasks)))
-    if not named & {"cpus-per-task", "cpus-per-gpu"}:
-        added.append(("cpus-per-task", str(request.cpus_per_task)))
-    if request.memory_mb is not None and not named & {"mem", "mem-per-cpu", "mem-per-gpu"}:
-        added.append(("mem", f"{request.memory_mb}M"))
-    if request.gpus and not named & {"gpus", "gpus-per-node", "gpus-per-task", "gres"}:
-        added.append(("gpus", str(request.gpus)))
-    return [*added, *options]
-
-
-def _short(task: str) -> str:
-    """The task's name as the head of a job name: printable, at most 60 characters."""
-    return "".join(c if c.isprintable() else "?" for c in task)[:60]
-
-
-def _no_percent(path: str) -> str:
-    """A path in which sbatch replaces nothing."""
-    return path.replace("%", "%%")

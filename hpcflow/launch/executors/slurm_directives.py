@@ -15,6 +15,7 @@ import re
 import unicodedata
 
 from hpcflow.errors import ConfigError
+from hpcflow.launch.request import JobRequest
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./:,=+@%-]+\Z")
 
@@ -39,3 +40,28 @@ def refuse_control(field: str, value: str) -> None:
     for character in value:
         if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
             raise ConfigError(f"Slurm field {field}: {value!r} holds the control character {character!r}, which no Slurm option may")
+
+
+def with_defaults(options: list[tuple[str, str | None]], request: JobRequest) -> list[tuple[str, str | None]]:
+    """The options, and before them what the request needs and they do not name."""
+    named = {name for name, _ in options}
+    added: list[tuple[str, str | None]] = []
+    if not named & {"ntasks", "ntasks-per-node"}:
+        added.append(("ntasks", str(request.ntasks)))
+    if not named & {"cpus-per-task", "cpus-per-gpu"}:
+        added.append(("cpus-per-task", str(request.cpus_per_task)))
+    if request.memory_mb is not None and not named & {"mem", "mem-per-cpu", "mem-per-gpu"}:
+        added.append(("mem", f"{request.memory_mb}M"))
+    if request.gpus and not named & {"gpus", "gpus-per-node", "gpus-per-task", "gres"}:
+        added.append(("gpus", str(request.gpus)))
+    return [*added, *options]
+
+
+def short_name(task: str) -> str:
+    """The task's name as the head of a job name: printable, at most 60 characters."""
+    return "".join(c if c.isprintable() else "?" for c in task)[:60]
+
+
+def no_percent(path: str) -> str:
+    """A path in which sbatch replaces nothing."""
+    return path.replace("%", "%%")

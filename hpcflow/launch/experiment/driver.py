@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpcflow.errors import HpcflowError, LaunchError
-from hpcflow.launch.executors.base import Executor, JobHandle, JobState, JobStatus, QueryFailedError, SubmitLimitError, SubmitUnclearError, read_exit
+from hpcflow.launch.executors.attempt_files import read_exit
+from hpcflow.launch.executors.base import Executor, JobHandle, JobState, JobStatus, QueryFailedError, SubmitLimitError, SubmitUnclearError
 from hpcflow.launch.executors.registry import from_json
 from hpcflow.launch.experiment import fan_out
 from hpcflow.launch.experiment.decide import Attempt, Skip, Submit, TaskState, exit_status, next_steps, state_of

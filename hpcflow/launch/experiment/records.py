@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from hpcflow.errors import LaunchError
-from hpcflow.launch.executors.base import FailureClass, JobHandle, JobState, JobStatus, read_exit, status_from_json, taken_from_its_node
+from hpcflow.launch.executors.attempt_files import read_exit, taken_from_its_node
+from hpcflow.launch.executors.base import FailureClass, JobHandle, JobState, JobStatus, status_from_json
 from hpcflow.launch.experiment.decide import Attempt, TaskState, state_of
 from hpcflow.launch.experiment.model import Spec, Task, spec_from_json
 from hpcflow.launch.files import append_line, create_json, make_directory, read_json, read_lines, write_bytes, write_json
