@@ -34,7 +34,7 @@ def main(words: list[str] | None = None) -> None:
     except CycloptsError as error:
         _end(USAGE_ERROR, f"{_one_line(str(error)).rstrip('.')}{_hint(str(error), sys.argv[1:] if words is None else words)}; see `hpcflow --help`")
     except (ConfigError, LaunchError) as error:
-        _end(FAILURE, " ".join(line.strip() for line in str(error).splitlines()))
+        _end(USAGE_ERROR if isinstance(error, ConfigError) else FAILURE, " ".join(line.strip() for line in str(error).splitlines()))
     except (HpcflowError, ImportError) as error:
         _end(FAILURE, str(error))
     except BrokenPipeError:

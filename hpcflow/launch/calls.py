@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hpcflow.errors import ConfigError
-from hpcflow.launch.config.buildable import Buildable, Config, state_of, target_of
+from hpcflow.launch.config.buildable import Buildable, Config, name_of, parameters_of, state_of, target_of
 from hpcflow.launch.config.building import check, parts_of
 from hpcflow.launch.config.document import Encoder
 from hpcflow.launch.config.secret import Secret
@@ -27,6 +27,22 @@ class _Explicit(Encoder):
     def value(self, value: Any, annotation: Any, path: str) -> Any:
         return super().value(value, Any, path)
 
+    def node(self, config: Any, path: str) -> dict[str, Any]:
+        """With what has to be passed by position under "*": parameters without a name in a call, and those before a filled *args."""
+        node = super().node(config, path)
+        parameters = parameters_of(config)[0].values() if "_target_" in node else ()
+        variadic = next((p.name for p in parameters if p.kind is p.kind.VAR_POSITIONAL), "")
+        rest = node.pop(variadic, {"_tuple_": []})
+        more = rest["_tuple_"] if isinstance(rest, dict) else rest
+        positional, left_out = [], ""
+        for p in parameters:
+            if p.kind is p.kind.POSITIONAL_ONLY or (more and p.kind is p.kind.POSITIONAL_OR_KEYWORD):
+                if left_out and p.name in node:
+                    raise ConfigError(f"{path or name_of(config)}: the default of {left_out} cannot travel; set it, since {p.name} comes after it")
+                left_out = left_out or (p.name if p.name not in node else "")
+                positional += [node.pop(p.name)] if p.name in node else []
+        return {**node, "*": [*positional, *more]} if positional or more else node
+
 
 def call_document(task: Any) -> dict[str, Any]:
     """For `call.json`. Raises ConfigError for what cannot be named, and for a configuration with problems."""
@@ -39,7 +55,7 @@ def call_document(task: Any) -> dict[str, Any]:
     if "__main__:" in str(call):
         main = sys.modules["__main__"]
         path = getattr(main, "__file__", None)
-        if path is None:
+        if path is None or not os.path.isfile(path):
             raise ConfigError(
                 "the task's function is defined in a notebook or at a prompt, which a job cannot import; put it into a module, or say by_value=True"
             )

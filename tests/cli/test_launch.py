@@ -79,7 +79,7 @@ def test_wrong_words_end_with_one_line(run):
         (("status", "nobody"), "no experiment 'nobody'"),
     ):
         status, _, err = run(*words)
-        assert status == 1 and said in err and len(err.strip().splitlines()) == 1, err
+        assert status == 2 and said in err and len(err.strip().splitlines()) == 1, err
 
 
 def test_a_field_of_an_executor_may_be_a_list_or_a_mapping(run):

@@ -21,4 +21,4 @@ def test_settings_are_shown_with_their_sources(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("HPCFLOW_LAUNCH_HOMME", "x")
     with pytest.raises(SystemExit) as ended:
         main(["launch", "settings"])
-    assert ended.value.code == 1 and "did you mean 'home'" in capsys.readouterr().err
+    assert ended.value.code == 2 and "did you mean 'home'" in capsys.readouterr().err

@@ -58,3 +58,7 @@ def rank_sum() -> int:
     from mpi4py import MPI
 
     return MPI.COMM_WORLD.allreduce(MPI.COMM_WORLD.rank + 1)
+
+
+def by_position(a: int, b: int = 2, /, c: int = 3, *rest: int, d: int = 4, **more: int) -> list[object]:
+    return [a, b, c, list(rest), d, more]

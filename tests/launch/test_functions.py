@@ -1,6 +1,7 @@
 """Python functions as tasks: by import path, from the driver script, by value; results and metadata."""
 
 import json
+import math
 import os
 import pathlib
 import subprocess
@@ -37,6 +38,22 @@ def test_arguments_of_all_kinds_arrive_as_they_were_set():
 
 
 @pytest.mark.thorough
+def test_arguments_are_passed_by_position_where_they_have_to_be(at_home):
+    calls = [
+        launch.Partial(tasks.by_position, 1),
+        launch.Partial(tasks.by_position, 1, d=5, e=6),
+        launch.Partial(tasks.by_position, 1, 7, 8, 9, 10, d=11, z=12),
+        launch.Partial(tasks.by_position, 1, c=8),
+        launch.Partial(math.sqrt, 9.0),
+        launch.Partial(max, 3, 7),
+    ]
+    exp = launch.Experiment("positions")
+    for number, call in enumerate(calls):
+        exp.add(call, name=str(number))
+    exp.run(quiet=True)
+    assert [exp.result(str(number)) for number in range(len(calls))] == [call() for call in calls]
+
+
 def test_results_are_json_arrays_and_tables_and_nothing_else_is_kept():
     with launch.Experiment("results", executor=launch.LocalExecutor(cores=2)) as exp:
         array, table, odd = (exp.add(launch.Partial(f, *a)) for f, a in ((tasks.array, (3,)), (tasks.table, (2,)), (tasks.nothing_kept, ())))
@@ -83,6 +100,14 @@ def test_lambdas_are_refused_unless_they_travel_by_value(at_home):
     assert task.result() == 42
     (pickled,) = task.experiment.directory.rglob("function.pkl")
     assert pickled.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("words", [["-"], ["-c", "exec(open(0).read())"]])
+def test_a_function_of_a_prompt_is_refused_with_what_to_say(at_home, words):
+    program = "from hpcflow import launch\ndef f(): return 1\nlaunch.run(launch.Partial(f))\n"
+    done = subprocess.run([sys.executable, *words], input=program, capture_output=True, text=True, check=False, timeout=60, env=os.environ)
+    assert "is defined in a notebook or at a prompt, which a job cannot import" in done.stderr and "by_value=True" in done.stderr
+    assert not (at_home / "home").exists()
 
 
 @pytest.mark.thorough
