@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from hpcflow.compiler.loops import shuffle_into
 from hpcflow.compiler.policy import optimize
 from hpcflow.errors import ActionCancelledError, ConfigError, NotConvergedError, SchemaError
 from hpcflow.events import records
+from hpcflow.fused_loops import fused, groups_of, name_in
 from hpcflow.ir.dag import Vertex
 from hpcflow.ir.operators.concat import Cache, ReadCache, Repartition
 from hpcflow.ir.operators.iterate import Iterate
@@ -52,8 +54,6 @@ if TYPE_CHECKING:
     from hpcflow.runtime.futures import Future
     from hpcflow.session import Session
 
-__all__ = ["explain_loop", "loops_of", "run_loops"]
-
 
 def loops_of(datasets: Iterable[Dataset]) -> list[Loop]:
     """The loops that these datasets come from, directly."""
@@ -72,17 +72,47 @@ def loops_of(datasets: Iterable[Dataset]) -> list[Loop]:
     return list(dict.fromkeys(found.values()))
 
 
+def explain_loops(session: Session, sinks: Iterable[Dataset], passes: bool) -> list[str]:
+    """The plans of the loops that these datasets come from, in words."""
+    groups = groups_of(loops_of(sinks))
+    return [explain_loop(session, group[0] if len(group) == 1 else fused(group), passes) for group in groups]
+
+
 def run_loops(session: Session, sinks: Iterable[Dataset], future: Future[Any] | None = None) -> None:
     """Run the loops that these datasets need and that have not been run; cancelling the future ends them. Raises NotConvergedError."""
-    for loop in loops_of(sinks):
-        _run_once(session, loop, future)
+    for group in groups_of([loop for loop in loops_of(sinks) if not _has_run(session, loop)]):
+        if len(group) == 1:
+            _run_once(session, group[0], future)
+        else:
+            _run_fused(session, group, future)
 
 
 def _run_once(session: Session, loop: Loop, future: Future[Any] | None) -> None:
     with loop.lock:
-        cached = session._master.cached()
-        if not all(loop.result_key(part) in cached for part in loop.parts):
+        if not _has_run(session, loop):
             _LoopRun(session, loop, future).run()
+
+
+def _run_fused(session: Session, group: Sequence[Loop], future: Future[Any] | None) -> None:
+    """Run the loops of a group as one. What they start from is run before: who holds the locks of several loops waits for no other."""
+    run_loops(session, [dataset for loop in group for dataset in loop.initial.values()], future)
+    with ExitStack() as locks:
+        for loop in sorted(group, key=lambda loop: loop.key):
+            locks.enter_context(loop.lock)
+        left = [loop for loop in group if not _has_run(session, loop)]
+        if len(left) < 2:
+            for loop in left:
+                _run_once(session, loop, future)
+            return
+        whole = fused(left)
+        _LoopRun(session, whole, future).run()
+        for number, loop in enumerate(left):
+            loop.held.update({part: whole.held[name_in(number, part)] for part in loop.initial})
+
+
+def _has_run(session: Session, loop: Loop) -> bool:
+    cached = session._master.cached()
+    return all(loop.result_key(part) in cached for part in loop.parts)
 
 
 _MOST_COMPILATIONS = 100

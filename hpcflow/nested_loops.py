@@ -67,6 +67,20 @@ def reads_of(loop: Loop) -> frozenset[str]:
     return (names - own) | frozenset().union(*(reads_of(other) - own for other in loops))
 
 
+def loops_used(datasets: Iterable[Dataset]) -> list[Loop]:
+    """All loops that these datasets come from, and those that they start from or use; each after those that it needs."""
+    ordered: dict[str, Loop] = {}
+
+    def visit(some: Iterable[Dataset]) -> None:
+        for other in _reach(some)[1]:
+            if other.key not in ordered:
+                visit(_datasets(other))
+                ordered[other.key] = other
+
+    visit(datasets)
+    return list(ordered.values())
+
+
 def caches_within(datasets: Iterable[Dataset], names: Iterable[str]) -> frozenset[str]:
     """Keys of the `.cache()`s that depend on what is read under `names`: they are other rows in every iteration, and nobody else's to read."""
     changing = frozenset(names)
@@ -101,16 +115,7 @@ def _datasets(loop: Loop) -> list[Dataset]:
 
 def _below(loop: Loop) -> list[Loop]:
     """All loops that the body of `loop` uses, in bodies of loops too; each after those that it needs."""
-    ordered: dict[str, Loop] = {}
-
-    def visit(datasets: Iterable[Dataset]) -> None:
-        for other in _reach(datasets)[1]:
-            if other.key not in ordered and other is not loop:
-                visit(_datasets(other))
-                ordered[other.key] = other
-
-    visit([*loop.parts.values(), *([] if loop.verdict is None else [loop.verdict])])
-    return list(ordered.values())
+    return loops_used([*loop.parts.values(), *([] if loop.verdict is None else [loop.verdict])])
 
 
 def _reach(datasets: Iterable[Dataset]) -> tuple[frozenset[str], list[Loop]]:

@@ -45,7 +45,7 @@ from hpcflow.ir.operators.read_parquet import ReadParquet
 from hpcflow.ir.operators.source import Source
 from hpcflow.ir.program import program_of
 from hpcflow.launch.launchers.environment import check_world, detect
-from hpcflow.looping import explain_loop, loops_of, run_loops
+from hpcflow.looping import explain_loops, loops_of, run_loops
 from hpcflow.plan.explain import explain
 from hpcflow.plan.physical import WrongGuessError
 from hpcflow.plan.reuse import PlanCache, ReadyPlan
@@ -399,7 +399,7 @@ class Session:
             compiled, result = self._compile(sinks), None
         parts = (compiled.logical, compiled.optimized, compiled.passes, compiled.plan)
         text = explain(*parts, passes=passes, result=result, format=format, workers=self.workers)
-        return "\n".join([text, *(explain_loop(self, loop, passes) for loop in loops_of(sinks))]) if format == "text" else text
+        return "\n".join([text, *explain_loops(self, sinks, passes)]) if format == "text" else text
 
     # -- life ----------------------------------------------------------------------------------------------------------------------------------------
 

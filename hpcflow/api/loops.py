@@ -66,6 +66,8 @@ class Loop:
     """Held while the loop runs, so that it runs once."""
     held: dict[str, str] = field(default_factory=dict, repr=False)
     """Part -> key under which the workers hold it once the loop has run."""
+    placeholders: dict[str, str] = field(default_factory=dict, repr=False)
+    """Part -> where its body reads it, where that is not under this loop's key."""
 
     def unconverged(self, held: dict[str, str]) -> Loop:
         """The same loop with what it came to without having converged, for who asks for that."""
@@ -75,7 +77,7 @@ class Loop:
 
     def state_key(self, part: str) -> str:
         """Where the body reads a part of the state."""
-        return f"{self.key}/in/{part}"
+        return self.placeholders.get(part, f"{self.key}/in/{part}")
 
     def result_key(self, part: str) -> str:
         """Where the workers keep a part after the loop; a key that is not there before."""
