@@ -112,9 +112,12 @@ class UnpicklableError(HpcflowError):
 
 
 class TaskError(HpcflowError):
-    """A task failed on a worker. Carries where, and the remote traceback as text."""
+    """A task failed on a worker. Carries where, and the remote traceback as text. rank: in the MPI world; worker: among the workers, from 0, as
+    `ctx.rank` and `placement` count."""
 
-    def __init__(self, message: str, *, rank: int, host: str, stage: str, task: int, operator: str, remote_traceback: str) -> None:
+    def __init__(
+        self, message: str, *, rank: int, host: str, stage: str, task: int, operator: str, remote_traceback: str, worker: int | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.rank = rank
@@ -123,6 +126,7 @@ class TaskError(HpcflowError):
         self.task = task
         self.operator = operator
         self.remote_traceback = remote_traceback
+        self.worker = worker
 
     def with_cause(self, cause: BaseException | None) -> TaskError:
         """This error with the remote exception, where it could travel, as `__cause__`."""
@@ -130,17 +134,19 @@ class TaskError(HpcflowError):
         return self
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild_task_error, (self.message, self.rank, self.host, self.stage, self.task, self.operator, self.remote_traceback))
+        place = {name: getattr(self, name) for name in ("rank", "host", "stage", "task", "operator", "remote_traceback", "worker")}
+        return (_rebuild_task_error, (self.message, place))
 
     def __str__(self) -> str:
+        worker = "" if self.worker is None else f" (worker {self.worker})"
         return (
-            f"{self.message}\n  rank {self.rank} on {self.host}, stage {self.stage}, task {self.task}, operator {self.operator}\n"
+            f"{self.message}\n  rank {self.rank}{worker} on {self.host}, stage {self.stage}, task {self.task}, operator {self.operator}\n"
             f"  remote traceback:\n{_indent(self.remote_traceback)}"
         )
 
 
-def _rebuild_task_error(message: str, rank: int, host: str, stage: str, task: int, operator: str, remote_traceback: str) -> TaskError:
-    return TaskError(message, rank=rank, host=host, stage=stage, task=task, operator=operator, remote_traceback=remote_traceback)
+def _rebuild_task_error(message: str, place: dict[str, Any]) -> TaskError:
+    return TaskError(message, **place)
 
 
 def _indent(text: str) -> str:

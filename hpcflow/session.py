@@ -28,12 +28,13 @@ from hpcflow.api.actions import Action, collect_action, make_action
 from hpcflow.api.batches import block_runs, in_batches
 from hpcflow.api.dataset import Dataset
 from hpcflow.api.extras import require_extra
+from hpcflow.api.loops import refuse_stand_ins
 from hpcflow.api.schemas import schema_of
 from hpcflow.arguments import Count, check_arguments, checked, checked_function
 from hpcflow.compiled import Compiled, PlansOnly
 from hpcflow.compiler.policy import CompileContext, optimize, resolve
 from hpcflow.config import SessionConfig, load_config
-from hpcflow.errors import ArgumentTypeError, ConfigError, HpcflowError
+from hpcflow.errors import ArgumentTypeError, ConfigError, HpcflowError, UnpicklableError
 from hpcflow.events import records
 from hpcflow.events.log import EventLog
 from hpcflow.ir.dag import Vertex
@@ -312,6 +313,7 @@ class Session:
             try:
                 return ready, self._master.prepare(ready.plan, name, ready.bindings)
             except CacheGoneError:  # unpersisted between the two lines
+                refuse_stand_ins(sinks, name)
                 if attempts == _MOST_ATTEMPTS:
                     raise
 
@@ -457,6 +459,9 @@ class Session:
         finally:
             self.events.emit(records.SessionStopped(seconds=time.monotonic() - self._started, actions=self._actions))
             self.events.close()
+
+    def __getstate__(self) -> object:
+        raise UnpicklableError("a Session belongs to the driver: a function that runs on workers cannot use it, nor its datasets")
 
     def __enter__(self) -> Self:
         return self

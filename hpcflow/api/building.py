@@ -128,6 +128,8 @@ def _planned(dataset: Dataset, exprs: list[pl.Expr], context: Any) -> Dataset:
         plan = plan_expressions(exprs, dataset.schema, context)
     if context == "select" and not plan.final:
         return dataset._session.from_polars(pl.DataFrame())  # no rows either, as in Polars; drop() keeps their number
+    if plan.gathered:
+        return dataset._then(SelectWhole(plan.final), _GATHER)
     original = dataset.columns
     rows: list[Dataset] = []
     for step in plan.steps:

@@ -28,7 +28,7 @@ from hpcflow.api.joins import join
 from hpcflow.api.polars_options import refuse_unknown
 from hpcflow.api.schemas import check_columns, check_names, check_types, expand_columns, known_columns, listed, polars_errors, row_keys, schema_of
 from hpcflow.arguments import AtLeastOne, Count, check_value, checked
-from hpcflow.errors import ArgumentValueError, ConfigError, SchemaError
+from hpcflow.errors import ArgumentValueError, ConfigError, SchemaError, UnpicklableError
 from hpcflow.ir.dag import Vertex
 from hpcflow.ir.operators.base import Operator
 from hpcflow.ir.operators.concat import Cache, Collect, Repartition
@@ -98,6 +98,12 @@ class Dataset:
         return (
             f"<div><p>hpcflow.Dataset <b>{operator}</b>, lazy: <code>.collect()</code> gives its rows, <code>.explain()</code> its plan</p>"
             f"<table><thead><tr><th>column</th><th>data type</th></tr></thead><tbody>{rows}</tbody></table></div>"
+        )
+
+    def __getstate__(self) -> object:
+        raise UnpicklableError(
+            "a Dataset is a plan of the driver and has no rows on a worker. Join it, give it to bsp(inputs=[...]), or collect() it first and let the "
+            "function read the rows, or hf.broadcast(rows).value"
         )
 
     def __bool__(self) -> bool:

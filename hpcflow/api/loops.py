@@ -14,7 +14,7 @@ import os
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from hpcflow.session import Session
 
 METRICS = "metrics"
+_LOOP = "loop "
+"""Keys of what belongs to a loop begin so."""
 _WHOLE = "state"
 """Name of the only part of a state that is one dataset."""
 
@@ -148,7 +150,7 @@ def iterate(
         raise ConfigError("iterate: resume=True needs checkpoint=, the directory to go on from")
     initial, rebuild = _parts(state, "state")
     session = next(iter(initial.values()))._session
-    key = f"loop {uuid.uuid4().hex}"
+    key = f"{_LOOP}{uuid.uuid4().hex}"
     old = {part: Dataset(session, Vertex(ReadCache(f"{key}/in/{part}"), dataset.schema)) for part, dataset in initial.items()}
     given = body(rebuild(old))
     new, metrics = _given(given, state)
@@ -174,6 +176,23 @@ def iterate(
     )
     _free_with(loop)
     return loop.results()
+
+
+def refuse_stand_ins(sinks: Sequence[Dataset], action: str) -> None:
+    """ConfigError when an action wants rows of the datasets that stand for a loop's state while its body is traced: there are none."""
+    seen, stack = set(), list(sinks)
+    while stack:
+        dataset = stack.pop()
+        if dataset._vertex.id in seen:
+            continue
+        seen.add(dataset._vertex.id)
+        operator = dataset._vertex.operator
+        if isinstance(operator, ReadCache) and operator.key.startswith(_LOOP) and "/in/" in operator.key:
+            raise ConfigError(
+                f"iterate: {action} was called on a dataset that stands for the state in the loop's body (or until), which is called once, to see "
+                "what an iteration does, and has no rows. Give what is to be known as metrics, or do it with the datasets that iterate returns"
+            )
+        stack += [given.dataset for given in dataset._inputs]
 
 
 def _parts(state: Any, what: str) -> tuple[dict[str, Dataset], Callable[[Mapping[str, Dataset]], Any]]:

@@ -233,7 +233,7 @@ def _over(tree: Tree, inputs: list[Classification]) -> Classification:
     if body["mapping"] == "Explode":
         return Classification(Kind.LENGTH_CHANGING, "mapping_strategy='explode' orders the result by groups; use group_by and explode", tree)
     if all(one.scalar for one in keys[: len(body["partition_by"])]):
-        return Classification(Kind.ORDER_DEPENDENT, "a window without keys is made of all rows in order", tree)
+        return Classification(Kind.ORDER_DEPENDENT, "a window without keys is made of all rows in order; leave .over() out of an aggregate", tree)
     if any(split_node(node)[0] == "Over" for child in children(tree) for node in walk(child)):
         return _refuse(tree, "windows within windows are not supported; compute the inner one in a with_columns() first", whole=True)
     strongest = _strongest(keys)

@@ -204,7 +204,8 @@ class Lowering:
 
 def refusal(found: Classification) -> UnsupportedExpressionError:
     """The error for an expression that cannot run on partitions."""
-    hint = "; within groups, .over(keys) is supported" if found.kind is Kind.ORDER_DEPENDENT and "use" not in found.reason else ""
+    says = any(word in found.reason for word in ("use ", "write ", "give ", "leave "))
+    hint = "; within groups, .over(keys) is supported" if found.kind is Kind.ORDER_DEPENDENT and not says else ""
     return UnsupportedExpressionError(f"{found.node} cannot run on partitions: {found.reason}{hint}")
 
 

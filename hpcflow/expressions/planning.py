@@ -24,7 +24,7 @@ from hpcflow.expressions.functions import Kind
 from hpcflow.expressions.lower import Lowering, refusal
 from hpcflow.expressions.schemas import SchemaLike
 from hpcflow.expressions.steps import AggregateStep, Context, ExpressionPlan, WindowStep
-from hpcflow.expressions.tree import to_tree
+from hpcflow.expressions.tree import children, to_tree, walk
 
 
 @dataclass(frozen=True)
@@ -82,24 +82,40 @@ def _plan(outputs: Sequence[pl.Expr], schema: SchemaLike, context: Context) -> E
     one_row = context == "select" and bool(found) and all(one.scalar for one in found)
     if all(one.kind is Kind.ROW_WISE for one in found):
         return ExpressionPlan(context, (), tuple(outputs), one_row)
-    changing = [one for one in found if one.kind is Kind.LENGTH_CHANGING]
+    changing = [one for expr, one in zip(outputs, found, strict=True) if _changes_length(expr, one, schema)]
     if changing:
-        return _length_changing(outputs, changing[0], schema, context)
+        return _length_changing(outputs, found, changing[0], schema, context)
     lowering = Lowering(dict(schema))
     final = lowering.run(outputs)
     return ExpressionPlan(context, tuple(lowering.steps), tuple(final), one_row)
 
 
-def _length_changing(outputs: Sequence[pl.Expr], first: Classification, schema: SchemaLike, context: Context) -> ExpressionPlan:
-    if context != "select" or len(outputs) != 1:
+def _changes_length(expr: pl.Expr, found: Classification, schema: SchemaLike) -> bool:
+    """Whether the rows of the result are others than those of the table: of what sorts, shifts, ... such rows (`v.unique().sort()`) too."""
+    if found.kind is Kind.ORDER_DEPENDENT:
+        return any(classify_tree(child, schema).kind is Kind.LENGTH_CHANGING for node in walk(to_tree(expr)) for child in children(node))
+    return found.kind is Kind.LENGTH_CHANGING
+
+
+def _length_changing(
+    outputs: Sequence[pl.Expr], found: Sequence[Classification], first: Classification, schema: SchemaLike, context: Context
+) -> ExpressionPlan:
+    if context != "select":
         raise UnsupportedExpressionError(
-            f"{first.node} changes the number of rows ({first.reason}); select it alone, or use the Dataset method for it"
+            f"{first.node} changes the number of rows ({first.reason}), so that it lines up with no row; put it in a select()"
         )
-    lowering = Lowering(dict(schema))
-    final = lowering.run_length_changing(outputs[0])
-    if not is_partition_slice(to_tree(final), lowering.schema):
-        raise UnsupportedExpressionError(f"{first.node} cannot run on partitions: {first.reason}; aggregate it, or use the Dataset method for it")
-    return ExpressionPlan(context, tuple(lowering.steps), (final,), length_changing=True)
+    if len(outputs) == 1 and first.kind is Kind.LENGTH_CHANGING:
+        lowering = Lowering(dict(schema))
+        try:
+            final = lowering.run_length_changing(outputs[0])
+        except UnsupportedExpressionError:  # right when all rows are in one place
+            final = None
+        if final is not None and is_partition_slice(to_tree(final), lowering.schema):
+            return ExpressionPlan(context, tuple(lowering.steps), (final,), length_changing=True)
+    for one in found:
+        if not one.right_when_whole:
+            raise refusal(one)
+    return ExpressionPlan(context, (), tuple(outputs), gathered=True)
 
 
 def split_aggregates(exprs: Iterable[pl.Expr | str], schema: SchemaLike) -> AggregateSplit:

@@ -60,6 +60,7 @@ class ExpressionPlan:
 
     one_row: a select of aggregates and literals only: run `final` once, on the one row of the aggregates' columns.
     length_changing: a select whose only expression drops or explodes rows; it may run partition by partition but its row count is its own.
+    gathered: a select of values that only all rows give (`v.unique()`, `v.head(2)`): run `final` on all rows in one place.
     """
 
     context: Context
@@ -67,15 +68,16 @@ class ExpressionPlan:
     final: tuple[pl.Expr, ...]
     one_row: bool = False
     length_changing: bool = False
+    gathered: bool = False
 
     @property
     def row_wise(self) -> bool:
         """True when no step is needed: `final` is the program's own expressions."""
-        return not self.steps and not self.one_row
+        return not self.steps and not self.one_row and not self.gathered
 
     def describe(self) -> str:
         """One line a step, for explain."""
-        lines = []
+        lines = ["gather all rows"] if self.gathered else []
         for step in self.steps:
             if isinstance(step, WindowStep):
                 lines.append(f"windows over [{', '.join(map(str, step.keys))}]: {', '.join(map(str, step.windows))}")

@@ -344,7 +344,7 @@ class ActionRun(ActionState):
                 attempt=message.attempt,
             )
         )
-        return error_of(message, f"{message.stage} ({run.stage.label})")
+        return error_of(message, f"{message.stage} ({run.stage.label})", self.master.worker_ranks.index(message.rank))
 
     def _stalled(self, message: m.TaskStalled) -> StepTimeoutError:
         label = self.stages[message.stage].stage.label

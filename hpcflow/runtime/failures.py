@@ -48,7 +48,7 @@ def locate(plan: PhysicalPlan, task: TaskSpec, trace: OperatorTrace, error: Base
     return trace.name, None
 
 
-def error_of(message: m.TaskFailed, stage: str) -> BaseException:
+def error_of(message: m.TaskFailed, stage: str, worker: int | None = None) -> BaseException:
     """What the driver raises: one of our errors as itself with the place as a note (`except hf.SourceError` works), else a TaskError."""
     cause = unpack_error(message.error)
     if cause is not None and message.attempt:
@@ -61,6 +61,7 @@ def error_of(message: m.TaskFailed, stage: str) -> BaseException:
         task=message.index,
         operator=message.operator,
         remote_traceback=message.remote_traceback,
+        worker=worker,
     )
     if isinstance(cause, HpcflowError) and not isinstance(cause, TaskError):
         cause.add_note(str(error).partition("\n")[2])

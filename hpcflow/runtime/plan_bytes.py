@@ -21,10 +21,10 @@ def dump_plan(plan: PhysicalPlan) -> bytes:
             try:
                 cloudpickle.dumps((vertex.operator, vertex.properties), protocol=5)
             except Exception as inner:
+                hint = ". Functions must not hold open files, locks, connections or generators: open them inside the function"
+                hint = "" if isinstance(inner, UnpicklableError) else hint  # which says itself what to do
                 raise UnpicklableError(
-                    f"{vertex.operator.name}({vertex.operator.describe()}) cannot be sent to the workers: {inner}. Functions must not hold "
-                    f"open files, locks, "
-                    f"connections or generators: open them inside the function"
+                    f"{vertex.operator.name}({vertex.operator.describe()}) cannot be sent to the workers: {inner}{hint}"
                 ) from inner
         for edge in plan.dag.edges:
             try:

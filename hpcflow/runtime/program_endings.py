@@ -78,6 +78,8 @@ def report_and_end(error: BaseException, rank: int, size: int) -> NoReturn:
     if isinstance(error, SystemExit):
         if not isinstance(error.code, int):
             write_report(f"{error.code}")
+        elif error.code:
+            write_report(f"{who} left by sys.exit({error.code}) at {site}; all ranks end")
         end_process(status_of(error))
     told = told_by(error)
     if told is not None:

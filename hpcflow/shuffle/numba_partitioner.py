@@ -44,7 +44,7 @@ class NumbaPartitioner:
         try:
             return user_partition_ids(self._compiled[types].address, table, self.partitions)
         except HpcflowError as error:
-            raise SchemaError(f"partitioner {self._name()} returned a partition that is not among 0 to {self.partitions - 1}: {error}") from error
+            raise SchemaError(f"partitioner {self._name()} {self._first_wrong(table)}; partitions are 0 to {self.partitions - 1}") from error
 
     def _compile(self, types: tuple[str, ...]) -> Any:
         """Numba's C function for columns of these NumPy dtypes."""
@@ -67,6 +67,15 @@ class NumbaPartitioner:
         kinds = numba.types
         signature = kinds.void(kinds.int64, kinds.CPointer(kinds.voidptr), kinds.int64, kinds.CPointer(kinds.uint32))
         return numba.cfunc(signature)(_block_loop(types, one_row, numba.carray))
+
+    def _first_wrong(self, table: pl.DataFrame) -> str:
+        """What the function, called once more from Python, says of the first row that it sends nowhere."""
+        for number, values in enumerate(zip(*(column.to_numpy() for column in table), strict=True)):
+            partition = int(self.function(*values))
+            if not 0 <= partition < self.partitions:
+                shown = ", ".join(f"{name}={value}" for name, value in zip(self.columns, values, strict=True))
+                return f"returned partition {partition} for row {number} ({shown})"
+        return "returned a partition that there is not, and another one when it was asked again: it has to give the same for the same values"
 
     def _name(self) -> str:
         return getattr(self.function, "__name__", "the function")

@@ -124,7 +124,7 @@ PRODUCT = [
     {**pattern, **value}
     for pattern in PATTERNS
     for value in [*VALUES, *VERTEX_VALUES]
-    if not ("function" in pattern and "partition_count" in value)  # that function names three partitions
+    if "function" not in pattern or not value.keys() & {"partition_count", "columns"}  # that function is of a table, and names three partitions
 ]
 
 

@@ -27,6 +27,8 @@ def cut(frame: pl.DataFrame, partitions: int) -> list[pl.DataFrame]:
 
 
 def run_plan(plan: ExpressionPlan, frame: pl.DataFrame, partitions: int) -> pl.DataFrame:
+    if plan.gathered:
+        return pl.concat(cut(frame, partitions)).select(plan.final)
     parts = cut(frame, partitions)
     scalars = pl.DataFrame()
     for step in plan.steps:

@@ -46,7 +46,7 @@ def test_the_first_rank_that_ended_badly_is_found(status: int, output: str, endi
     ("ending", "status", "words"),
     [
         (Ending(9, 1, "vm", signal=9), 137, "rank 1 on vm was ended by signal 9 (SIGKILL): often the out-of-memory killer"),
-        (Ending(9, 1, "vm", exit_code=7), 7, "rank 1 on vm ended with exit status 7; its report is above"),
+        (Ending(9, 1, "vm", exit_code=7), 7, "rank 1 on vm ended with exit status 7; what it wrote, if anything, is above"),
         (Ending(9, signal=11), 139, "a rank was ended by signal 11 (SIGSEGV): a crash in native code"),
         (Ending(3), 3, "the launch ended with exit status 3"),
     ],

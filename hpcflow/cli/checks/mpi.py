@@ -86,11 +86,11 @@ def check_trial(environ: Mapping[str, str]) -> list[CheckResult]:
     from hpcflow.bench.probe import MARK
 
     if _version("mpi4py") is None:
-        return []
+        return [CheckResult("trial", "warn", "not run: mpi4py is not installed, so that sessions have in-process workers alone")]
     try:
         answer = _trial(environ)
     except LaunchError as error:
-        return [CheckResult("trial", "warn", f"not run: {error}")]
+        return [CheckResult("trial", "warn", f"not run: {error}", "run `hpcflow doctor` by itself, without mpirun or srun")]
     line = next((line for line in answer.stdout.splitlines() if line.startswith(MARK)), None)
     if answer.returncode != 0 or line is None:
         remedy = "run it by hand: `hpcflow bench hello -n 2`; an mpirun of another MPI than mpi4py's is the usual cause"

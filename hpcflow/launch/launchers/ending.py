@@ -54,7 +54,7 @@ class Ending:
         if self.signal is not None:
             return f"{who}{place} was ended by signal {self.signal} ({_signal_name(self.signal)}){_why(self.signal)}; the other ranks were ended"
         if self.exit_code is not None:
-            return f"{who}{place} ended with exit status {self.exit_code}; its report is above; the other ranks were ended"
+            return f"{who}{place} ended with exit status {self.exit_code}; what it wrote, if anything, is above; the other ranks were ended"
         return f"the launch ended with exit status {self.status}; what the launcher said is above"
 
 
