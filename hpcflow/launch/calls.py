@@ -17,6 +17,7 @@ from hpcflow.launch.config.buildable import Buildable, Config, name_of, paramete
 from hpcflow.launch.config.building import check, parts_of
 from hpcflow.launch.config.document import Encoder
 from hpcflow.launch.config.secret import Secret
+from hpcflow.launch.config.stands import members
 from hpcflow.launch.config.target import NamelessError
 from hpcflow.launch.extras import require
 
@@ -25,7 +26,9 @@ class _Explicit(Encoder):
     """Tags every value that is no plain data, whatever the annotations say."""
 
     def value(self, value: Any, annotation: Any, path: str) -> Any:
-        return super().value(value, Any, path)
+        found = super().value(value, Any, path)
+        wanted = isinstance(value, Secret) and Secret in members(annotation)  # the reference itself, which is no text
+        return {"_secret_reference_": found["_secret_"]} if wanted else found
 
     def node(self, config: Any, path: str) -> dict[str, Any]:
         """With what has to be passed by position under "*": parameters without a name in a call, and those before a filled *args."""

@@ -78,6 +78,9 @@ class Builder:
             return self.resolve(plain)
         if tag == "_secret_":
             return reveal(plain)
+        if tag == "_secret_reference_":  # for a parameter annotated Secret, so its module imports hpcflow
+            ((kind, where),) = plain.items()
+            return getattr(importlib.import_module("hpcflow.launch.config.secret").Secret, kind)(where)
         if tag == "_dict_":
             return {self.value(key): self.value(part) for key, part in plain}
         if tag in ("_tuple_", "_set_", "_frozenset_"):

@@ -7,6 +7,8 @@ import enum
 import os
 import pathlib
 
+from hpcflow.launch import Secret
+
 
 @dataclasses.dataclass
 class Model:
@@ -62,3 +64,7 @@ def rank_sum() -> int:
 
 def by_position(a: int, b: int = 2, /, c: int = 3, *rest: int, d: int = 4, **more: int) -> list[object]:
     return [a, b, c, list(rest), d, more]
+
+
+def with_reference(token: str, reference: Secret | None = None) -> list[object]:
+    return [len(token), repr(reference), reference is not None and len(reference.reveal())]

@@ -101,6 +101,15 @@ def test_lambdas_are_refused_unless_they_travel_by_value(at_home):
     assert pickled.stat().st_mode & 0o077 == 0
 
 
+def test_a_parameter_annotated_secret_gets_the_reference_in_the_job_too(at_home):
+    (at_home / "token").write_text("abcdefgh\n")
+    (at_home / "token").chmod(0o600)
+    secret = launch.Secret.file(str(at_home / "token"))
+    call = launch.Partial(tasks.with_reference, secret, secret)
+    assert launch.run(call).result() == call() == [8, repr(secret), 8]
+    assert not [path for path in (at_home / "home").rglob("*") if path.is_file() and b"abcdefgh" in path.read_bytes()]
+
+
 @pytest.mark.parametrize("words", [["-"], ["-c", "exec(open(0).read())"]])
 def test_a_function_of_a_prompt_is_refused_with_what_to_say(at_home, words):
     program = "from hpcflow import launch\ndef f(): return 1\nlaunch.run(launch.Partial(f))\n"
