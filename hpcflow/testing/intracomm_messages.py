@@ -95,6 +95,13 @@ def probe_sees_a_message_and_leaves_it(comm: Any, MPI: Any) -> None:
     message = comm.mprobe(source=left, tag=8)
     assert message.recv() == {"n": left}
     send.wait()
+    request = comm.Isend(np.full(3, comm.rank), right, 9)
+    found = comm.Mprobe(left, 9)
+    into = np.zeros(3, np.int64)
+    status = MPI.Status()
+    found.Irecv(into).Wait(status)
+    request.Wait()
+    assert into.tolist() == [left] * 3 and (status.Get_source(), status.Get_tag()) == (left, 9)
 
 
 def nobody_takes_and_gives_nothing(comm: Any, MPI: Any) -> None:
