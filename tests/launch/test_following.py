@@ -17,7 +17,7 @@ from hpcflow.errors import ConfigError, LaunchError
 from hpcflow.launch.config.script import Script
 from hpcflow.launch.executors.local import LocalExecutor
 from hpcflow.launch.executors.processes import boot_id, process_start
-from hpcflow.launch.experiment import abandoned
+from hpcflow.launch.experiment import abandoned, starting
 from hpcflow.launch.experiment.decide import TaskState, to_run_again
 from hpcflow.launch.experiment.experiment import Experiment
 from hpcflow.launch.experiment.lease import Lease, driven, last_holder
@@ -121,7 +121,7 @@ def test_who_waits_for_a_killed_driver_is_told_so_in_a_line_and_how_to_go_on(at_
 
 
 def test_a_driver_that_never_began_is_told_of_after_a_while(at_home, monkeypatch):
-    monkeypatch.setattr(Experiment, "_start_supervisor", lambda self: None)
+    monkeypatch.setattr(starting, "start_supervisor", lambda directory: None)
     exp = Experiment("nobody")
     exp.add(Script(inline="true"), name="t")
     exp.run(detach=True)

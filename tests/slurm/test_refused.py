@@ -6,7 +6,7 @@ import pytest
 
 from hpcflow.errors import LaunchError
 from hpcflow.launch.executors.slurm import SlurmExecutor
-from hpcflow.launch.experiment import driver
+from hpcflow.launch.experiment import driver, starting
 from hpcflow.launch.experiment.experiment import Experiment
 from tests.launch.slurm_programs import SlurmPrograms
 from tests.slurm.experiments import SMALL, sh, states, wait
@@ -40,7 +40,7 @@ def test_a_submit_limit_is_waited_for_and_fails_nothing(slurm, at_home, monkeypa
     programs = SlurmPrograms(at_home / "bin", real=slurm.environment["PATH"])
     monkeypatch.setenv("PATH", programs.path)
     monkeypatch.setattr(driver, "AGAIN_S", 0.5)
-    monkeypatch.setattr(Experiment, "_start_supervisor", lambda self: None)  # `resume` below does in this process what it would do in its own
+    monkeypatch.setattr(starting, "start_supervisor", lambda directory: None)  # `resume` below does in this process what it would do in its own
     exp = Experiment("limit", executor=SlurmExecutor(**SMALL))
     first = exp.add(sh("echo first >>ran"), name="first")
     exp.add(sh("echo after >>ran"), name="after", dependencies=[first])

@@ -26,7 +26,7 @@ from hpcflow.launch.experiment.records import Records, View
 from hpcflow.launch.experiment.views import printable
 
 if TYPE_CHECKING:
-    from hpcflow.launch.experiment.experiment import Experiment
+    from hpcflow.launch.experiment.submitted import Submitted
 
 LOOK_S = 0.2
 
@@ -81,7 +81,7 @@ class Follower:
 
 
 def follow(
-    experiment: Experiment, name: str, *, command: str | int | None = None, rank: int | None = None, attempt: int | None = None
+    experiment: Submitted, name: str, *, command: str | int | None = None, rank: int | None = None, attempt: int | None = None
 ) -> Iterator[str]:
     """The lines of a task's logs, those that are there and those that come, until it is decided (with `attempt`: until that one is over).
 
@@ -116,7 +116,7 @@ def follow(
 class LogTail:
     """Prints the logs of all tasks, each line behind its task's name and without control sequences, until `close`."""
 
-    def __init__(self, experiment: Experiment, out: IO[str] | None = None) -> None:
+    def __init__(self, experiment: Submitted, out: IO[str] | None = None) -> None:
         self._records = Records(experiment.directory)
         self._out = out or sys.stderr
         self._followers = [Follower(self._records, task) for task in self._records.spec().tasks]
