@@ -1,6 +1,8 @@
 """A loop in the body of another: the same as the loops written out, on any number of workers; what depends on neither state is computed once."""
 
 import gc
+import threading
+import time
 
 import numpy as np
 import polars as pl
@@ -292,3 +294,19 @@ def test_a_cache_of_the_state_around_is_each_times_own(two):
     near(got, wanted)
     gc.collect()
     assert set(two._master.cached()) == before
+
+
+def test_cancelling_ends_loops_of_all_levels_and_leaves_nothing(two):
+    gc.collect()
+    before = set(two._master.cached())
+    begun = threading.Event()
+    unsubscribe = two.events.subscribe(lambda e: begun.set() if isinstance(e, records.LoopIteration) and e.iteration == 2 else None)
+    endless = hf.iterate(lambda s: hf.iterate(doubled, s, max_iterations=100_000), two.from_polars(STATE), max_iterations=100_000)
+    future = endless.submit("count")
+    assert begun.wait(20) and future.cancel()
+    assert future.wait_released(20)
+    unsubscribe()
+    deadline = time.monotonic() + 10
+    while set(two._master.cached()) != before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert set(two._master.cached()) == before and two.range(3).count() == 3
