@@ -6,6 +6,7 @@ written.
 
 from __future__ import annotations
 
+import os
 import re
 
 from hpcflow.errors import ConfigError
@@ -31,5 +32,8 @@ def check_common(executor: object) -> None:
     for field in ("python", "workdir"):
         if (text := getattr(executor, field, None)) is not None:
             one_line(executor, field, text)
-    for folder in getattr(executor, "templates", ()):
+    folders = getattr(executor, "templates", ())
+    for folder in folders:
         one_line(executor, "templates", folder)
+    if folders:  # whoever renders may be in another directory
+        object.__setattr__(executor, "templates", tuple(os.path.abspath(os.path.expanduser(folder)) for folder in folders))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from hpcflow.launch.launchers.wording import mpirun_flavour
 from hpcflow.launch.request import JobRequest
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
+OURS = "hpcflow"
+"""The folder under which a site's template finds ours of the same name."""
 
 
 class Verbatim(str):
@@ -88,8 +90,13 @@ def _pythons(request: JobRequest) -> tuple[str, ...]:
 
 def render_template(template: str, searchpath: tuple[str, ...], *, directives: tuple[str, ...] = (), **values: Any) -> str:
     """A template with its values quoted; directives are lines that are script already."""
-    found = _environment(searchpath).get_template(template)
-    text: str = found.render(directives=tuple(Verbatim(line) for line in directives), **values)
+    jinja2 = require("jinja2", "rendering job scripts")
+    try:
+        text: str = _environment(searchpath).get_template(template).render(directives=tuple(Verbatim(line) for line in directives), **values)
+    except jinja2.TemplateError as error:
+        place = f" (line {error.lineno} of {error.filename or error.name})" if isinstance(error, jinja2.TemplateSyntaxError) else ""
+        folders = ", ".join(searchpath) or "hpcflow's own"
+        raise ConfigError(f"the template {template}, of the folders {folders}, cannot be rendered: {error.message}{place}") from None
     return text
 
 
@@ -98,8 +105,20 @@ def _environment(searchpath: tuple[str, ...]) -> Any:
     if missing := [folder for folder in searchpath if not Path(folder).is_dir()]:
         raise ConfigError(f"templates: {missing[0]!r} is no folder here; it is to hold job.sh.j2")
     jinja2 = require("jinja2", "rendering job scripts")
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader([*searchpath, str(TEMPLATES)]),
+    ours = jinja2.FileSystemLoader(str(TEMPLATES))
+
+    class Environment(jinja2.Environment):  # type: ignore[name-defined,misc]
+        def join_path(self, template: str, parent: str) -> str:
+            """A site's job.sh.j2 that extends job.sh.j2 means ours."""
+            return f"{OURS}/{template}" if template == parent else template
+
+        @staticmethod
+        def concat(parts: Iterable[str]) -> str:
+            """What a block or macro has put together, its values quoted already: `{{ super() }}` is script."""
+            return Verbatim("".join(parts))
+
+    return Environment(
+        loader=jinja2.ChoiceLoader([jinja2.FileSystemLoader(list(searchpath)), ours, jinja2.PrefixLoader({OURS: ours})]),
         undefined=jinja2.StrictUndefined,
         finalize=_quoted,
         autoescape=False,
