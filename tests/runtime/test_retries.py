@@ -60,7 +60,7 @@ def test_a_deterministic_function_is_tried_again_and_rows_and_sums_count_once(tm
 
 
 def test_a_function_that_nobody_calls_deterministic_is_called_once(tmp_path):
-    with hf.Session(workers=2, progress="off") as session:
+    with hf.Session(workers=1, progress="off") as session:
         with pytest.raises(TaskError, match="function fails first"):
             session.range(100).map_batches(failing_first(tmp_path)).collect()
         with pytest.raises(hf.HpcflowError, match="function fails first"):

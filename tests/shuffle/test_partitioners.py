@@ -128,8 +128,8 @@ def test_numba_takes_every_plain_type_and_many_rows() -> None:
         (lambda v: v, ("v",), "returns float64"),
         (lambda v, w: 0, ("v",), "takes 2 values, but 1 columns"),
         (lambda v: open("x"), ("v",), "Numba cannot compile"),  # noqa: SIM115
-        (lambda v: int(v) + 1, ("v",), "not among 0 to 2: .*row 3"),
-        (lambda v: -1, ("v",), "not among 0 to 2: .*row 0"),
+        (lambda v: int(v) + 1, ("v",), "returned partition 3 for row 3 .*; partitions are 0 to 2"),
+        (lambda v: -1, ("v",), "returned partition -1 for row 0 .*; partitions are 0 to 2"),
     ],
 )
 def test_a_wrong_numba_partitioner_is_named(function: Any, columns: tuple[str, ...], message: str) -> None:
