@@ -16,8 +16,9 @@ from hpcflow.expressions import expand
 from hpcflow.expressions.tree import split_node, to_tree, walk
 from hpcflow.ir.operators.base import Operator, TaskInfo
 from hpcflow.ir.operators.filter import Filter
+from hpcflow.ir.operators.group_by import GroupBy, PartialGroupBy
 from hpcflow.ir.operators.reshape import Cast, Explode
-from hpcflow.ir.operators.select import Select
+from hpcflow.ir.operators.select import Select, SelectWhole
 from hpcflow.ir.operators.with_columns import WithColumns
 
 
@@ -40,7 +41,12 @@ def polars_errors(*schemas: pl.Schema) -> Iterator[None]:
 
 
 def check_types(operator: Operator, schema: pl.Schema) -> None:
-    """Runs a row-wise operator on no rows: some types that do not go together are found by Polars only then. User functions are not called."""
+    """Evaluates an operator's expressions on no rows: some types that do not go together are found by Polars only then. User functions are not
+    called."""
+    empty = pl.LazyFrame(schema=schema)
+    if isinstance(operator, GroupBy | PartialGroupBy | SelectWhole):
+        _check_aggregations(operator, empty)
+        return
     expressions: tuple[pl.Expr, ...] = ()
     if isinstance(operator, Select | WithColumns):
         expressions = operator.expressions
@@ -48,7 +54,18 @@ def check_types(operator: Operator, schema: pl.Schema) -> None:
         expressions = (operator.predicate,)
     typed = isinstance(operator, Cast | Explode) or (bool(expressions) and not any(_calls_user_code(e) for e in expressions))
     if typed:
-        operator.apply((pl.LazyFrame(schema=schema),), TaskInfo(0)).collect()
+        operator.apply((empty,), TaskInfo(0)).collect()
+
+
+def _check_aggregations(operator: GroupBy | PartialGroupBy | SelectWhole, empty: pl.LazyFrame) -> None:
+    """Only wrong types are told of: what an aggregation lacks on no rows (`item()`, `get(2)`), it may find on those that are there."""
+    given = {GroupBy: "aggregations", PartialGroupBy: "partial", SelectWhole: "expressions"}[type(operator)]
+    try:
+        empty.select(one for one in getattr(operator, given) if not _calls_user_code(one)).collect()
+    except (pe.InvalidOperationError, pe.SchemaError):
+        raise
+    except (pe.PolarsError, pe.PanicException):
+        pass
 
 
 def _calls_user_code(expression: pl.Expr) -> bool:

@@ -32,6 +32,10 @@ WRONG = {
     "top_k": (lambda t: t.top_k(3, by="nope"), hf.ColumnNotFoundError),
     "drop_nulls": (lambda t: t.drop_nulls("nope"), hf.ColumnNotFoundError),
     "over": (lambda t: t.with_columns(x=pl.col("w").sum().over("nope")), hf.ColumnNotFoundError),
+    "agg_type": (lambda t: t.group_by("k").agg(pl.col("d").sum()), hf.SchemaError),
+    "agg_type_of_lists": (lambda t: t.group_by("k").agg(pl.col("l").min()), hf.SchemaError),
+    "aggregate_type": (lambda t: t.select(pl.col("d").sum()), hf.SchemaError),
+    "aggregate_type_in_a_column": (lambda t: t.with_columns(x=pl.col("st").max()), hf.SchemaError),
     "row_index_taken": (lambda t: t.with_row_index("i"), hf.SchemaError),
 }
 
@@ -40,6 +44,13 @@ WRONG = {
 def test_a_wrong_program_is_refused_like_polars_does_before_it_runs(one_session, name):
     chain, error = WRONG[name]
     check_refused_alike(one_session, chain, events(), error=error)
+
+
+def test_an_aggregation_that_needs_rows_is_not_refused_for_having_none_yet(one_session):
+    table = one_session.from_polars(events())
+    assert table.select(pl.col("w").get(2)).collect().item() == events()["w"][2]
+    assert table.filter(pl.col("i") == 3).select(pl.col("w").item()).collect().item() == events()["w"][3]
+    assert table.group_by(half=pl.col("i") // 30).agg(pl.col("w").get(2), pl.col("i").gather([1, 0])).collect().height == 2
 
 
 def test_an_unknown_column_is_named_with_near_names_and_those_there(one_session):

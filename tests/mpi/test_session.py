@@ -6,7 +6,17 @@ import pytest
 import hpcflow as hf
 from hpcflow.testing.session import run_session_mpi
 from hpcflow.testing.tables import table_of_every_type
-from tests.api import test_actions, test_expressions, test_group_by, test_joins, test_rows, test_sort
+from tests.api import (
+    test_actions,
+    test_expressions,
+    test_group_by,
+    test_joins,
+    test_messages,
+    test_no_columns,
+    test_rows,
+    test_sort,
+    test_with_property,
+)
 from tests.api.oracle import colours, events, same
 
 pytestmark = pytest.mark.mpi
@@ -34,6 +44,30 @@ def _check_all(cases, *tables, by=None, **options):
 
 def test_rows_and_expressions():
     _check_all(test_rows.CASES | test_expressions.CASES, events(), **SMALL)
+
+
+def test_limits_no_columns_and_gathered_selects():
+    cases = test_no_columns.CONSTANT_KEYS | {name: lambda t, chain=chain: chain(t, t.head(2)) for name, chain in test_no_columns.CHAINS.items()}
+    alone = {name: chain for name, chain in cases.items() if name not in ("cross", "cross_of_none", "concat")}
+    _check_all(alone, test_no_columns.TABLE, **SMALL)
+    _check_all(test_messages.WHOLE, events(), **SMALL)
+
+
+def test_head_of_a_table_without_an_end():
+    def job(session):
+        rows = session.range(10**11).filter(pl.col("value") % 10**7 == 5)
+        assert rows.head(2).collect()["value"].to_list() == [5, 10**7 + 5]
+        assert rows.slice(1, 1).collect()["value"].to_list() == [10**7 + 5]
+
+    run_session_mpi(job, timeout_s=110)
+
+
+def test_a_property_that_would_give_other_rows_is_refused():
+    def job(session):
+        for name in ("group_by", "join_inner", "sort", "unique_first", "filter", "top_k"):
+            test_with_property.tried(session, name, test_with_property.PATTERNS)
+
+    run_session_mpi(job, timeout_s=110, **SMALL)
 
 
 def test_sorts():
