@@ -30,7 +30,8 @@ from hpcflow.launch.experiment import log_tail
 from hpcflow.launch.experiment.adding import in_sequence, placed, unique_name
 from hpcflow.launch.experiment.arguments import check_dependencies, check_experiment, check_task
 from hpcflow.launch.experiment.decide import to_run_again
-from hpcflow.launch.experiment.driver import Driver, Listener
+from hpcflow.launch.experiment.driver import Driver
+from hpcflow.launch.experiment.hearing import Listener
 from hpcflow.launch.experiment.lease import Lease
 from hpcflow.launch.experiment.model import Condition, Spec, Task, condition_of
 from hpcflow.launch.experiment.records import Records

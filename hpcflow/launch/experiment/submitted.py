@@ -19,7 +19,8 @@ from hpcflow.launch.experiment import commands, log_tail
 from hpcflow.launch.experiment.abandoned import why_nobody_goes_on
 from hpcflow.launch.experiment.commands import CommandRow
 from hpcflow.launch.experiment.decide import TaskState, exit_status
-from hpcflow.launch.experiment.driver import Driver, Listener
+from hpcflow.launch.experiment.driver import Driver
+from hpcflow.launch.experiment.hearing import Listener
 from hpcflow.launch.experiment.lease import Lease
 from hpcflow.launch.experiment.model import Spec
 from hpcflow.launch.experiment.records import Records
