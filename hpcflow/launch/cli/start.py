@@ -30,18 +30,18 @@ def executor_of(text: str, fields: Sequence[str] = ()) -> Any:
     Values are written as in overrides; a list may do without its brackets. Raises ConfigError for any other.
     """
     from hpcflow.launch.executors.base import Executor
-    from hpcflow.launch.executors.registry import kinds
+    from hpcflow.launch.executors.registry import is_installed, kind_of, kinds
 
     node = parse_value(text)
     name = node.name if isinstance(node, Call) else node.raw.strip()
     arguments = dict(node.arguments) if isinstance(node, Call) else {}
     found = factories.find(name, Executor)
-    if found is None and name in kinds():
-        kind = kinds()[name]
+    if found is None and is_installed(name):
+        kind = kind_of(name)
         found = factories.Factory(name, kind, kind, signature_of(kind))
     if found is None:
         known = sorted({*kinds(), *factories.factories_for(Executor)})
-        raise ConfigError(f"there is no executor {name!r}{near_names(name, known) or '; there are ' + ', '.join(known)}")
+        raise ConfigError(f"there is no executor {name!r}{near_names(name, known)}; there are {', '.join(known)}")
     for word in fields:
         field, value = _field(word, found.signature)
         arguments[field] = value
