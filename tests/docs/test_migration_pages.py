@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 _BLOCK = re.compile(r"^```(?:python|sh)\n# (\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -34,6 +36,7 @@ def test_the_experiment_for_those_who_know_nemo_run_runs(tmp_path: Path) -> None
     assert len((tmp_path / "data.txt").read_text().splitlines()) == 100
 
 
+@pytest.mark.thorough
 def test_the_calls_for_those_who_know_submitit_run(tmp_path: Path) -> None:
     assert set(write("from_submitit.md", tmp_path)) == {"mylib.py", "submitit_job.py", "job.py"}
     done = run(tmp_path, "job.py")

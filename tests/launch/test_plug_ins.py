@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.thorough import thorough
+
 PROJECT = Path(__file__).parents[2]
 SHELF = """
 from collections.abc import Mapping, Sequence
@@ -78,9 +80,9 @@ def test_an_installed_executor_is_named_like_ours_and_its_fields_are_checked(sub
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("broken", "the installed executor 'broken' cannot be used: no_such_module:X: ModuleNotFoundError: No module named 'no_such_module'"),
+        thorough("broken", "the installed executor 'broken' cannot be used: no_such_module:X: ModuleNotFoundError: No module named 'no_such_module'"),
         ("nothing", "the installed executor 'nothing' cannot be used: shelf_executor:NOTHING is no dataclass that subclasses Executor"),
-        ("shlef", "there is no executor 'shlef'; did you mean 'shelf'?; there are local, shelf, slurm"),
+        thorough("shlef", "there is no executor 'shlef'; did you mean 'shelf'?; there are local, shelf, slurm"),
     ],
 )
 def test_a_broken_one_is_told_of_when_it_is_asked_for(submit, name, says):
@@ -88,5 +90,6 @@ def test_a_broken_one_is_told_of_when_it_is_asked_for(submit, name, says):
     assert done.returncode == 2 and says in done.stderr and len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.thorough
 def test_a_broken_one_stands_in_nobody_s_way(submit):
     assert submit("--executor", "local").returncode == 0

@@ -20,6 +20,7 @@ from hpcflow.launch.config.tree import walk
 from tests.launch.config import targets
 from tests.launch.config.targets import Checked, Color, Model, Optimizer, Plain, Size, adam, everything, train
 from tests.launch.config.test_files import VALUES, _same
+from tests.thorough import thorough
 
 HERE = "tests.launch.config.targets"
 FORMATS = st.sampled_from(["yaml", "json", "toml"])
@@ -180,12 +181,16 @@ def _is_ours(target: Any) -> bool:
     return target is None or target.__module__ == targets.__name__ or (target.__module__ == "builtins" and isinstance(target, type))
 
 
-@pytest.mark.parametrize("format", ["yaml", "json", "toml"])
-@pytest.mark.parametrize(
-    "text", ["[" * 3000, "{" * 3000, '{"a":' * 3000 + "1" + "}" * 3000, "a: " + "[" * 2000 + "]" * 2000, "a = " + "[" * 2000 + "]" * 2000,
-             "\0", "\ufeff", "a: &a [*a, *a]", "a: " + "9" * 9000, "a = " + "9" * 9000, '{"a": ' + "9" * 9000 + "}",
-             '{"a":' * 300 + "1" + "}" * 300], ids=lambda text: ascii(text[:8]),
-)  # fmt: skip
+TOO_MUCH = {
+    "json": ["[" * 3000, '{"a":' * 300 + "1" + "}" * 300, '{"a": ' + "9" * 9000 + "}", "\0", "\ufeff"],
+    "yaml": ["a: " + "[" * 400 + "]" * 400, "a: " + "9" * 9000, "a: &a [*a, *a]", "\0", "\ufeff"],
+    "toml": ["a = " + "[" * 2000 + "]" * 2000, "a = " + "9" * 9000, "\0", "\ufeff"],
+}
+ALIKE = [(text, format) for format in TOO_MUCH for text in TOO_MUCH[format]]
+OTHERWISE = [(text, format) for format in TOO_MUCH for texts in TOO_MUCH.values() for text in [*texts, "{" * 3000] if text not in TOO_MUCH[format]]
+
+
+@pytest.mark.parametrize(("text", "format"), [*ALIKE, *(thorough(*case) for case in OTHERWISE)], ids=lambda value: ascii(value[:8]))
 def test_a_file_that_is_too_deep_or_no_text_is_refused_in_one_line(text: str, format: Any) -> None:
     with pytest.raises(ConfigError) as refused:
         loads(text, format, allow=[HERE])
