@@ -62,10 +62,9 @@ def _check_aggregations(operator: GroupBy | PartialGroupBy | SelectWhole, empty:
     given = {GroupBy: "aggregations", PartialGroupBy: "partial", SelectWhole: "expressions"}[type(operator)]
     try:
         empty.select(one for one in getattr(operator, given) if not _calls_user_code(one)).collect()
-    except (pe.InvalidOperationError, pe.SchemaError):
-        raise
-    except (pe.PolarsError, pe.PanicException):
-        pass
+    except (pe.PolarsError, pe.PanicException) as error:
+        if isinstance(error, pe.InvalidOperationError | pe.SchemaError) and "dtype" in str(error):
+            raise
 
 
 def _calls_user_code(expression: pl.Expr) -> bool:

@@ -11,6 +11,7 @@ from hpcflow.ir.operators.read_parquet import ReadParquet
 from hpcflow.ir.operators.source import SplitHint, window_of
 from hpcflow.testing.session import InProcessSession
 from tests.api.oracle import check, events, same
+from tests.thorough import spread
 
 HUGE = 10**11
 FIRST = {
@@ -35,7 +36,7 @@ def plain_session():
         yield session
 
 
-@pytest.mark.parametrize("name", FIRST)
+@pytest.mark.parametrize("name", spread(FIRST, every=3))
 def test_the_first_rows_of_a_table_without_an_end_come_at_once(plain_session, name):
     chain, want = FIRST[name]
     assert chain(plain_session.range(HUGE)).collect()["value"].to_list() == want
@@ -86,7 +87,7 @@ WINDOWS = [(0, 3), (0, 0), (0, 250), (7, 100), (-3, 3), (-250, 250), (199, 1), (
 
 
 @pytest.mark.parametrize("kind", ["range", "parquet", "ipc"])
-@pytest.mark.parametrize(("offset", "length"), WINDOWS)
+@pytest.mark.parametrize(("offset", "length"), spread(WINDOWS, every=4, first=3))
 def test_a_window_of_a_source_has_its_rows_in_splits_of_any_number(tmp_path, kind, offset, length):
     table = pl.DataFrame({"value": range(200)})
     for number in range(4):
@@ -96,7 +97,7 @@ def test_a_window_of_a_source_has_its_rows_in_splits_of_any_number(tmp_path, kin
     sources = {"range": Range.of(200), "parquet": ReadParquet.of(tmp_path / "*.parquet"), "ipc": ReadIpc.of(tmp_path / "*.arrow")}
     narrowed = sources[kind].with_rows(offset, length)
     start, stop = window_of(200, offset, length)
-    for tasks in (1, 5, 300):
+    for tasks in (1, 5, 70):
         splits = narrowed.splits(SplitHint(tasks, 1 << 20))
         assert [split.index for split in splits] == list(range(len(splits)))
         same(pl.concat([narrowed.scan(split) for split in splits]).collect(), table.slice(start, max(0, stop - start)))
