@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def programs(tmp_path, monkeypatch):
 
 
 def _forget():
-    for cached in (slurm_commands.keeps_no_accounts, slurm_commands.max_array_size, slurm_commands._configuration):
+    for cached in (slurm_commands.cluster_name, slurm_commands.keeps_no_accounts, slurm_commands.max_array_size, slurm_commands._configuration):
         cached.cache_clear()
 
 
@@ -153,6 +154,21 @@ def test_sbatch_that_is_too_slow_is_unclear_and_one_that_is_missing_is_an_error(
     programs.missing("sbatch")
     with pytest.raises(LaunchError, match="not on PATH"):
         slurm_commands.sbatch(("sbatch", "script.sh"), "task 't'")
+
+
+def test_a_job_of_another_cluster_is_neither_asked_for_nor_cancelled_here(programs, tmp_path):
+    programs.answer("scontrol", NO_ACCOUNTS + "ClusterName = here\n")
+    programs.answer("squeue", line("1", "RUNNING") + line("2", "COMPLETED"))
+    mine, foreign = (replace(handle, facts={"cluster": name}) for handle, name in zip(jobs(tmp_path, "1", "2"), ("here", "there"), strict=True))
+    with pytest.raises(QueryFailedError, match="job 2 is in the cluster there, and this host asks here") as failed:
+        SlurmExecutor().states([mine, foreign])
+    assert {key: status.state for key, status in failed.value.told.items()} == {"k-1": JobState.RUNNING}
+    with pytest.raises(LaunchError, match="do it on a host of there"):
+        SlurmExecutor().cancel([mine, foreign])
+    assert not programs.calls("scancel")
+    assert latest("slurm", 10.0, SlurmExecutor(), [mine]).jobs.keys() == {"k-1"}
+    assert "cluster there" in (latest("slurm", 10.0, SlurmExecutor(), [foreign]).error or "")
+    assert sorted(path.name for path in (tmp_path / "home").glob("answer-*")) == ["answer-slurm-here.json", "answer-slurm-there.json"]
 
 
 # -- one question for all ----------------------------------------------------------------------------------------------------------------------------

@@ -181,13 +181,13 @@ class SlurmExecutor(SlurmFields, Executor):
     def submit(self, rendered: Rendered) -> JobHandle:
         request = rendered.request
         id = _sbatch(rendered.argv, f"task {request.task!r}", [rendered])
-        return JobHandle(request.key, request.directory, id)
+        return JobHandle(request.key, request.directory, id, slurm_states.facts())
 
     def submit_batch(self, batch: Batch) -> dict[str, JobHandle]:
         script = slurm_array.write(batch, self.render_batch(batch))
         id = _sbatch(("sbatch", "--parsable", str(script)), f"{len(batch.elements)} tasks as an array", list(batch.elements.values()))
-        requests = {index: rendered.request for index, rendered in batch.elements.items()}
-        return {request.key: JobHandle(request.key, request.directory, f"{id}_{index}") for index, request in requests.items()}
+        requests, facts = {index: rendered.request for index, rendered in batch.elements.items()}, slurm_states.facts()
+        return {request.key: JobHandle(request.key, request.directory, f"{id}_{index}", facts) for index, request in requests.items()}
 
     def check(self, rendered: Rendered) -> str:
         """What `sbatch --test-only` says about the request. Raises LaunchError when Slurm would refuse it."""
@@ -204,11 +204,14 @@ class SlurmExecutor(SlurmFields, Executor):
         return slurm_states.states(handles)
 
     def cancel(self, handles: Sequence[JobHandle], force: bool = False) -> None:
+        for handle in handles:
+            slurm_states.refuse_foreign(handle)
         for some in slurm_array.short_ids([handle.id for handle in handles]):
             commands.scancel((*(("--signal=KILL", "--full") if force else ()), *some))
         handing_over.take_back(handle.directory for handle in handles)
 
     def tell(self, handle: JobHandle) -> None:
+        slurm_states.refuse_foreign(handle)
         commands.scancel(("--batch", "--signal=USR2", handle.id))
 
 

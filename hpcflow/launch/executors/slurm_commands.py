@@ -156,6 +156,13 @@ def keeps_no_accounts() -> bool:
 
 
 @cache
+def cluster_name() -> str:
+    """Which cluster this host's Slurm is. Raises QueryFailedError."""
+    match = re.search(r"^ClusterName\s*=\s*(\S+)", _configuration(), re.MULTILINE)
+    return match[1] if match else ""
+
+
+@cache
 def max_array_size() -> int:
     """How many elements an array may have here; 1 where a site has none. Raises QueryFailedError."""
     match = re.search(r"^MaxArraySize\s*=\s*(\d+)", _configuration(), re.MULTILINE)

@@ -21,10 +21,18 @@ from hpcflow.launch.executors.base import FailureClass, JobHandle, JobState, Job
 from hpcflow.launch.executors.told_by_slurm import reason_in_logs
 
 
+def facts() -> dict[str, str]:
+    """What is kept of a new job beside its id: homes are shared by clusters, and ids are not."""
+    with contextlib.suppress(QueryFailedError):
+        if name := commands.cluster_name():
+            return {"cluster": name}
+    return {}
+
+
 def find(wanted: Mapping[str, str]) -> dict[str, JobHandle]:
     """Those of the keys (key -> the attempt's directory) under which there is a job: by its name, else by the claim that it has left."""
     found = {
-        line.key: JobHandle(line.key, wanted[line.key], line.written_id if "_" in line.written_id else line.id)
+        line.key: JobHandle(line.key, wanted[line.key], line.written_id if "_" in line.written_id else line.id, facts())
         for line in commands.queue()
         if line.key in wanted
     }
@@ -33,7 +41,7 @@ def find(wanted: Mapping[str, str]) -> dict[str, JobHandle]:
         if key not in found and claim.exists():
             match = re.search(r'"job_id": "(\d+(_\d+)?)"', claim.read_text())
             if match:
-                found[key] = JobHandle(key, directory, match[1])
+                found[key] = JobHandle(key, directory, match[1], facts())
     return found
 
 
@@ -48,6 +56,7 @@ def states(handles: Sequence[JobHandle]) -> dict[str, JobStatus]:
             if ended is not None and not query.killed(ended):
                 found[handle.key] = ended
             else:
+                refuse_foreign(handle)
                 open_ones[handle.id] = handle
     for id, status in _told(list(open_ones), problems).items() if open_ones else ():
         with _kept(problems):
@@ -57,6 +66,13 @@ def states(handles: Sequence[JobHandle]) -> dict[str, JobStatus]:
     if problems:
         raise QueryFailedError("; ".join(problems), found)
     return found
+
+
+def refuse_foreign(handle: JobHandle) -> None:
+    """Raises QueryFailedError for a job of another cluster than this host's: its id is another job's here, or nobody's."""
+    cluster = handle.facts.get("cluster")
+    if cluster and cluster != (here := commands.cluster_name()):
+        raise QueryFailedError(f"job {handle.id} is in the cluster {cluster}, and this host asks {here}: do it on a host of {cluster}")
 
 
 @contextlib.contextmanager

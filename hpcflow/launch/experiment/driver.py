@@ -214,7 +214,7 @@ class Driver(Hearing):
             self.running[name] = Running(ready.number, handle, ready.request)
             self._listen(name, TaskState.PENDING, f"attempt {ready.number}, {ready.executor.name} {handle.id}")
         if members[0].executor.name in POLL_S:
-            self._look_at.pop(members[0].executor.name, None)
+            self._look_at.pop((members[0].executor.name, ""), None)
         return True
 
     def _request(self, task: Task, number: int, key: str, directory: Path) -> JobRequest:

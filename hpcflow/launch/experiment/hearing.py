@@ -18,7 +18,7 @@ from hpcflow.launch.executors.base import Executor, JobHandle, JobState, JobStat
 from hpcflow.launch.executors.registry import from_json
 from hpcflow.launch.experiment.decide import Attempt, TaskState, state_of
 from hpcflow.launch.experiment.model import Task
-from hpcflow.launch.experiment.question import Answer, latest
+from hpcflow.launch.experiment.question import Answer, cluster_of, latest
 from hpcflow.launch.experiment.records import Records
 from hpcflow.launch.request import JobRequest
 from hpcflow.launch.settings import settings
@@ -57,10 +57,10 @@ class Hearing:
         self.skipped = dict(view.skipped)
         self.cancelled = set(view.cancelled)
         self.running: dict[str, Running] = {}
-        self._look_at: dict[str, float] = {}
-        self._heard_answers: dict[str, float] = {}
-        self._noted: dict[str, str | None] = {}
-        """Kind of executor -> why it gave no answer when it was last asked."""
+        self._look_at: dict[tuple[str, str], float] = {}
+        self._heard_answers: dict[tuple[str, str], float] = {}
+        self._noted: dict[tuple[str, str], str | None] = {}
+        """Kind of executor, cluster -> why it gave no answer when it was last asked."""
         self._read_exits_at = 0.0
         self._poll_s = settings().poll_s
 
@@ -74,20 +74,20 @@ class Hearing:
     def _look(self) -> bool:
         """Hear how jobs are, each executor asked as often as its manners allow; True when something has changed."""
         changed = self._read_exits()
-        by_kind: dict[str, list[str]] = {}
-        for name in self.running:
-            by_kind.setdefault(self._executors[name].name, []).append(name)
+        asked: dict[tuple[str, str], list[str]] = {}
+        for name, running in self.running.items():
+            asked.setdefault((self._executors[name].name, cluster_of(running.handle)), []).append(name)
         now = time.monotonic()
-        for kind, names in by_kind.items():
-            if now >= self._look_at.get(kind, 0.0):
-                self._look_at[kind] = now + POLL_S.get(kind, LOOK_S)
-                told = self._told(kind, self._executors[names[0]], [self.running[name].handle for name in names])
+        for (kind, cluster), names in asked.items():
+            if now >= self._look_at.get((kind, cluster), 0.0):
+                self._look_at[kind, cluster] = now + POLL_S.get(kind, LOOK_S)
+                told = self._told(kind, cluster, self._executors[names[0]], [self.running[name].handle for name in names])
                 for name in names:
                     status = told.get(self.running[name].handle.key)
                     changed |= status is not None and self._learn(name, status)
         return changed
 
-    def _told(self, kind: str, executor: Executor, handles: list[JobHandle]) -> Mapping[str, JobStatus]:
+    def _told(self, kind: str, cluster: str, executor: Executor, handles: list[JobHandle]) -> Mapping[str, JobStatus]:
         """What there is to hear about these jobs; a question without an answer is noted once."""
         if kind in POLL_S:
             try:
@@ -96,12 +96,12 @@ class Hearing:
                 answer = Answer(time.time(), failure.told, str(failure))
         else:
             answer = latest(kind, self._poll_s, executor, handles)
-            if answer.asked_s == self._heard_answers.get(kind):
+            if answer.asked_s == self._heard_answers.get((kind, cluster)):
                 return {}
-            self._heard_answers[kind] = answer.asked_s
-        if answer.error is not None and self._noted.get(kind) != answer.error:
+            self._heard_answers[kind, cluster] = answer.asked_s
+        if answer.error is not None and self._noted.get((kind, cluster)) != answer.error:
             self.records.note("query failed", executor=kind, message=answer.error)
-        self._noted[kind] = answer.error
+        self._noted[kind, cluster] = answer.error
         return answer.jobs
 
     def _read_exits(self) -> bool:

@@ -1,10 +1,11 @@
 """One question to a scheduler for all experiments of a user: whoever's turn it is asks, and everybody reads the answer.
 
-Invariant: two questions to one kind of executor are at least `poll_s` apart, whoever asks them, drivers, `status` and `wait` alike; who dies while it
-asks keeps nobody from the next turn. An answer says nothing about jobs that it does not name, and a failed question nothing about any.
+Invariant: two questions to one kind of executor (and to one cluster, where clusters share a home) are at least `poll_s` apart, whoever asks them,
+drivers, `status` and `wait` alike; who dies while it asks keeps nobody from the next turn. An answer says nothing about jobs that it does not name,
+and a failed question nothing about any.
 
-    <home>/asked-slurm          its age is that of the last question; locked (flock) by whoever is asking
-    <home>/answer-slurm.json    {"asked": seconds since the epoch, "error": null, "jobs": {key: status}}
+    <home>/asked-slurm-<cluster>          its age is that of the last question; locked (flock) by whoever is asking
+    <home>/answer-slurm-<cluster>.json    {"asked": seconds since the epoch, "error": null, "jobs": {key: status}}
 
 Where a file system has no locks, the age alone keeps questions apart, and two who look within the same instant may both ask.
 """
@@ -25,7 +26,7 @@ from hpcflow.launch.executors.registry import from_json
 from hpcflow.launch.experiment.catalog import Index, directories
 from hpcflow.launch.experiment.records import Records, View
 from hpcflow.launch.files import read_json, write_json
-from hpcflow.launch.home import home
+from hpcflow.launch.home import home, slug
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,23 @@ class Answer:
 
 
 def latest(kind: str, poll_s: float, executor: Executor, handles: Sequence[JobHandle]) -> Answer:
-    """The newest answer about a kind of executor's jobs. When it is time, `executor` is asked for a new one: about `handles` and all others' jobs."""
-    base = home()
-    with _turn(base / f"asked-{kind}", poll_s) as mine:
+    """The newest answer about the jobs of a kind of executor, in the cluster of `handles`.
+
+    When it is time, `executor` is asked for a new one: about `handles` and all others' jobs there.
+    """
+    base, cluster = home(), cluster_of(handles[0]) if handles else ""
+    name = f"{kind}-{slug(cluster)}" if cluster else kind
+    with _turn(base / f"asked-{name}", poll_s) as mine:
         if mine:
-            write_json(base / f"answer-{kind}.json", _ask(executor, {handle.key: handle for handle in [*_everybodys(kind), *handles]}))
-    found = read_json(base / f"answer-{kind}.json")
+            wanted = {handle.key: handle for handle in [*_everybodys(kind, cluster), *handles]}
+            write_json(base / f"answer-{name}.json", _ask(executor, wanted))
+    found = read_json(base / f"answer-{name}.json")
     return Answer() if found is None else Answer(found["asked"], {key: status_from_json(job) for key, job in found["jobs"].items()}, found["error"])
+
+
+def cluster_of(handle: JobHandle) -> str:
+    """The cluster that knows a job; empty: whichever this host asks."""
+    return str(handle.facts.get("cluster") or "")
 
 
 @contextlib.contextmanager
@@ -83,10 +94,10 @@ def _ask(executor: Executor, handles: Mapping[str, JobHandle]) -> dict[str, obje
     return {"asked": asked, "error": error, "jobs": {key: status.to_json() for key, status in told.items()}}
 
 
-def _everybodys(kind: str) -> Iterator[JobHandle]:
-    """The open jobs of all experiments of the user."""
+def _everybodys(kind: str, cluster: str) -> Iterator[JobHandle]:
+    """The open jobs of all experiments of the user in this cluster."""
     for _, view in unfinished():
-        yield from open_jobs(view, kind).values()
+        yield from (handle for handle in open_jobs(view, kind).values() if cluster_of(handle) == cluster)
 
 
 def unfinished() -> Iterator[tuple[Records, View]]:

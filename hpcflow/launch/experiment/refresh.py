@@ -9,12 +9,12 @@ from collections.abc import Mapping
 
 from hpcflow.launch.executors.base import JobState, JobStatus, QueryFailedError
 from hpcflow.launch.experiment.lease import driven
-from hpcflow.launch.experiment.question import executor_of, latest, open_jobs, unfinished
+from hpcflow.launch.experiment.question import cluster_of, executor_of, latest, open_jobs, unfinished
 from hpcflow.launch.experiment.records import Records, View
 from hpcflow.launch.settings import settings
 
-_spread: dict[str, float] = {}
-"""Kind of executor -> the time of the answer that this process has written down for all experiments."""
+_spread: dict[tuple[str, str], float] = {}
+"""Kind of executor, cluster -> the time of the answer that this process has written down for all experiments."""
 
 
 def refresh_states(records: Records) -> None:
@@ -33,13 +33,14 @@ def refresh_states(records: Records) -> None:
             except QueryFailedError as error:
                 _write_down(records, view, error.told)
             continue
-        answer = latest(kind, settings().poll_s, executor, handles)
-        _write_down(records, view, answer.jobs)
-        if _spread.get(kind) != answer.asked_s:
-            _spread[kind] = answer.asked_s
-            for other, its in unfinished():
-                if other.directory != records.directory and not driven(other.directory):
-                    _write_down(other, its, answer.jobs)
+        for cluster in sorted({cluster_of(handle) for handle in handles}):
+            answer = latest(kind, settings().poll_s, executor, [handle for handle in handles if cluster_of(handle) == cluster])
+            _write_down(records, view, answer.jobs)
+            if _spread.get((kind, cluster)) != answer.asked_s:
+                _spread[kind, cluster] = answer.asked_s
+                for other, its in unfinished():
+                    if other.directory != records.directory and not driven(other.directory):
+                        _write_down(other, its, answer.jobs)
 
 
 def _write_down(records: Records, view: View, told: Mapping[str, JobStatus]) -> None:
