@@ -27,6 +27,7 @@ from hpcflow.api.group_by import GroupBy
 from hpcflow.api.joins import join
 from hpcflow.api.polars_options import refuse_unknown
 from hpcflow.api.schemas import check_columns, check_names, check_types, expand_columns, known_columns, listed, polars_errors, row_keys, schema_of
+from hpcflow.api.shorthands import Shorthands
 from hpcflow.arguments import AtLeastOne, Count, check_value, checked
 from hpcflow.errors import ArgumentValueError, ConfigError, SchemaError, UnpicklableError
 from hpcflow.ir.dag import Vertex
@@ -52,7 +53,7 @@ Strategy = Literal["forward", "backward", "min", "max", "mean", "zero", "one"]
 
 
 @checked
-class Dataset:
+class Dataset(Shorthands):
     """A lazy table on the workers of a session. Made by `Session.read_*`, `Session.from_*` and by the methods of other datasets."""
 
     def __init__(self, session: Session, vertex: Vertex, inputs: tuple[Input, ...] = ()) -> None:

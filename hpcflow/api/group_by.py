@@ -39,9 +39,20 @@ class GroupBy:
         self._maintain_order = maintain_order
         self._edge_choice = dict(edge or {})
         self._in_tasks = self._edge_choice.get("pattern") is Pattern.ONE_TO_ONE
+        self._having: tuple[pl.Expr, ...] = ()
+
+    def having(self, *predicates: Any) -> GroupBy:
+        """Only groups for which all predicates are true; calls add up. See `polars.LazyGroupBy.having`."""
+        chosen = GroupBy(self._dataset, self._by, self._maintain_order, self._edge_choice)
+        chosen._having = (*self._having, *building.parse(predicates, {}))
+        return chosen
 
     def agg(self, *aggs: Any, **named_aggs: Any) -> Dataset:
         """One row a group. See `polars.LazyGroupBy.agg`."""
+        if self._having:
+            wanted = building.fresh_name("having")
+            whole = GroupBy(self._dataset, self._by, self._maintain_order, self._edge_choice)
+            return whole.agg(*aggs, pl.all_horizontal(self._having).alias(wanted), **named_aggs).filter(wanted).drop(wanted)
         parsed = building.parse(aggs, named_aggs)
         prepared, keys, back = self._prepare()
         schema = self._dataset.schema

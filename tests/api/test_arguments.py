@@ -21,6 +21,7 @@ import hpcflow as hf
 from hpcflow.api.graph_edges import GraphEdge
 from hpcflow.api.graph_vertex import GraphVertex
 from hpcflow.api.group_by import GroupBy
+from hpcflow.api.shorthands import Shorthands
 from tests.thorough import spread, thorough
 
 TABLE = pl.DataFrame(
@@ -97,6 +98,17 @@ CSV |= {"schema_overrides": None, "null_values": None, "infer_schema_length": 10
 
 # Class -> (what its methods are called on, method -> right arguments by name; "*" is one by place).
 METHODS: dict[type, tuple[Callable[[Maker], Any], dict[str, dict[str, Any]]]] = {
+    Shorthands: (
+        lambda m: m.data,
+        {
+            **dict.fromkeys(("sum", "mean", "min", "max", "median", "null_count"), NONE),
+            **{name: {"ddof": 1} for name in ("std", "var")},
+            "drop_nans": {"subset": "k"},
+            "remove": {"*": pl.col("k") > 1},
+            "gather_every": {"n": 2, "offset": 0},
+            "unpivot": {"on": "k", "index": "k", "variable_name": "x", "value_name": "y"},
+        },
+    ),
     hf.Dataset: (
         lambda m: m.data,
         {
@@ -141,6 +153,7 @@ METHODS: dict[type, tuple[Callable[[Maker], Any], dict[str, dict[str, Any]]]] = 
         {
             **dict.fromkeys(("all", "sum", "mean", "min", "max", "median", "n_unique", "first", "last"), NONE),
             "agg": {"*": pl.len()},
+            "having": {"*": pl.len() > 1},
             "len": {"name": "n"},
             "quantile": {"quantile": 0.5, "interpolation": "nearest"},
             "head": {"n": 1},
