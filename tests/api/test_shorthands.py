@@ -11,6 +11,7 @@ from polars.testing import assert_frame_equal
 import hpcflow as hf
 from hpcflow.testing.session import run_session
 
+WORKERS = pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.thorough), 3])
 ROWS = pl.DataFrame(
     {
         "i": [1, None, 3, 7, 7, -2],
@@ -51,7 +52,7 @@ def cut(session: hf.Session, rows: pl.DataFrame) -> hf.Dataset:
     return hf.concat([session.from_polars(rows.slice(start, 2)) for start in range(0, 6, 2)])
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@WORKERS
 @pytest.mark.parametrize("rows", [ROWS, ROWS.clear()], ids=["rows", "none"])
 def test_they_give_what_polars_gives(workers: int, rows: pl.DataFrame) -> None:
     def job(session: hf.Session) -> None:
@@ -67,7 +68,7 @@ def test_they_give_what_polars_gives(workers: int, rows: pl.DataFrame) -> None:
     run_session(job, workers=workers)
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@WORKERS
 def test_having_leaves_groups_out(workers: int) -> None:
     conditions = (
         lambda groups: groups.having(pl.len() > 1).agg(pl.col("i").sum()),

@@ -106,6 +106,7 @@ def test_page_rank_of_the_flights_settles_as_the_example_is_called() -> None:
 
 
 @WORKERS
+@pytest.mark.thorough  # the airlines below are the fast one
 def test_connected_components_are_those_of_union_and_find(workers: int) -> None:
     run_session(lambda session: check_components(session, load("connected_components")), workers=workers, step_timeout_s=60)
 

@@ -46,7 +46,7 @@ def test_what_may_pass(error, passes):
     assert is_passing(wrapped) is passes
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.thorough), pytest.param(2, marks=pytest.mark.thorough), 3])
 def test_a_deterministic_function_is_tried_again_and_rows_and_sums_count_once(tmp_path, workers):
     with hf.Session(workers=workers, progress="off", event_log=str(tmp_path / "log")) as session:
         check_retries(session, tmp_path)
