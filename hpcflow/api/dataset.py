@@ -52,6 +52,10 @@ if TYPE_CHECKING:
 Strategy = Literal["forward", "backward", "min", "max", "mean", "zero", "one"]
 
 
+_MOST_ROWS = 2**32 - 2
+"""Of one frame of Polars, which counts its rows in 32 bits."""
+
+
 @checked
 class Dataset(Shorthands):
     """A lazy table on the workers of a session. Made by `Session.read_*`, `Session.from_*` and by the methods of other datasets."""
@@ -385,7 +389,7 @@ class Dataset(Shorthands):
             limit = pl.lit(min(int(fraction * 2**64), 2**64 - 1), dtype=pl.UInt64)
             return hashed.filter((pl.col(column) < limit) | pl.lit(fraction == 1)).drop(column)
         origin = building.fresh_name("origin")
-        chosen = building.with_origin(hashed, origin).bottom_k(n or 0, by=column)
+        chosen = building.with_origin(hashed, origin).bottom_k(min(n or 0, _MOST_ROWS), by=column)
         return building.back_to_order(chosen, [origin]).drop(column)
 
     # -- placement ----------------------------------------------------------------------------------------------------------------------------------

@@ -54,7 +54,10 @@ def cut_into_pieces(plan: PhysicalPlan, stage: Stage, task: TaskSpec, exchanges:
     runs = {leaf.edge: ref for leaf, ref in task.reads if isinstance(leaf, ExchangeLeaf) and isinstance(ref, PartitionRun)}
     if len(runs) != len(task.reads):
         return None
-    size = sum(exchanges[edge].partition_sizes().get(p, (0, 0))[1] for edge, run in runs.items() for p in range(run.start, run.stop))
+    size = 0
+    for edge, run in runs.items():
+        sizes = exchanges[edge].partition_sizes()
+        size += sum(sizes.get(partition, (0, 0))[1] for partition in range(run.start, run.stop))
     if size <= target:
         return None
     count = -(-size // target) + 1

@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 
 import hpcflow as hf
+from hpcflow.testing.session import InProcessSession
 from hpcflow.testing.tables import table_of_every_type
 from tests.api.oracle import check, check_keys, check_refused_alike, colours, events, on_shapes, same
 from tests.thorough import spread, thorough
@@ -157,3 +158,19 @@ def test_a_join_reads_shared_or_stored_groups(session):
     same(stored.join(table, on="hot").collect(), joined, by="i")
     pulled = table.repartition(by="hot").with_property(data_flow=DataFlow.PULL).join(table.select("hot", j="i"), on="hot")
     same(pulled.collect(), rows.join(rows.select("hot", j="i"), on="hot"), by=["i", "j"])
+
+
+@pytest.mark.parametrize("validate", ["1:1", "1:m", "m:1", "m:m"])
+@pytest.mark.parametrize("how", ["inner", "left", "full"])
+def test_keys_that_are_not_as_unique_as_was_said_are_found_whatever_is_broadcast(how, validate):
+    twice, once = pl.DataFrame({"k": [n % 20 for n in range(40)]}), pl.DataFrame({"k": range(20)})
+    with InProcessSession(workers=2, progress="off", step_timeout_s=30, target_split_bytes=40) as session:
+        for left, right in ((twice, once), (once, twice)):
+            joined = session.from_polars(left).join(session.from_polars(right), on="k", how=how, validate=validate)
+            try:
+                want = left.join(right, on="k", how=how, validate=validate).height
+            except pl.exceptions.ComputeError:
+                with pytest.raises(hf.HpcflowError, match=f"{validate} validation"):
+                    joined.count()
+            else:
+                assert joined.count() == want

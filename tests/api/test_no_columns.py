@@ -89,3 +89,14 @@ def test_keys_that_name_no_column_are_refused(one_session):
         table.unique([])
     with pytest.raises(hf.ConfigError, match="by names no column"):
         table.repartition(by=[])
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "ipc"])
+def test_no_file_keeps_a_height_alone_so_none_is_written(one_session, tmp_path, kind):
+    with pytest.raises(hf.SinkError, match="only a height"):
+        getattr(one_session.from_polars(TABLE).drop("a", "b"), f"write_{kind}")(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_sample_of_more_rows_than_a_frame_can_hold_is_all_of_them(one_session):
+    assert one_session.from_polars(TABLE).sample(10**15, seed=1).count() == 60

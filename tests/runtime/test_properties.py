@@ -13,6 +13,7 @@ from hpcflow.events import records
 from hpcflow.ir.operators.concat import Keep
 from hpcflow.ir.properties import DataFlow, DataStore, EdgeProperties, Pattern, Persistence, SortKey, VertexProperties
 from hpcflow.runtime import messages
+from hpcflow.shuffle.exchange import Exchange
 from hpcflow.testing.session import InProcessSession
 
 ROWS = 4000
@@ -303,3 +304,11 @@ def test_what_a_user_sets_stays():
         base = session.from_polars(TABLE).repartition(4, by="k")
         sizes = [sum(e.bytes_sent for e in Seen(session, d).exchange(Pattern.HASH_SHUFFLE)) for d in (base, base.with_property(compression="none"))]
         assert sizes[0] * 1.5 < sizes[1]
+
+
+def test_many_partitions_cost_each_task_one_look_at_their_sizes(session, monkeypatch):
+    looks = []
+    sizes = Exchange.partition_sizes
+    monkeypatch.setattr(Exchange, "partition_sizes", lambda exchange: looks.append(1) or sizes(exchange))
+    assert session.from_polars(TABLE).repartition(5000).count() == ROWS
+    assert len(looks) < 50

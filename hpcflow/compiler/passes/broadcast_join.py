@@ -14,7 +14,7 @@ from hpcflow.compiler.estimates import estimate_bytes
 from hpcflow.compiler.expectations import expected_sizes
 from hpcflow.compiler.policy import CompileContext
 from hpcflow.ir.dag import Dag, Edge
-from hpcflow.ir.operators.join import BROADCAST_SIDES, Join
+from hpcflow.ir.operators.join import Join
 from hpcflow.ir.partitioning import all_partitionings, partitioning_of
 from hpcflow.ir.properties import Pattern
 
@@ -32,7 +32,7 @@ def broadcast_small_sides(dag: Dag, context: CompileContext) -> Dag:
         left, right = dag.inputs(vertex.id)
         if left.properties.pattern is not Pattern.HASH_SHUFFLE or right.properties.pattern is not Pattern.HASH_SHUFFLE:
             continue
-        sides = BROADCAST_SIDES[operator.how]
+        sides = operator.broadcast_sides
         candidates = [pair for side, pair in ((1, (right, left)), (0, (left, right))) if side in sides]
         # A big side that lies in the partitions of its keys need not move: shuffling the small one moves fewer bytes then.
         candidates = [(small, big) for small, big in candidates if partitioning_of(big) not in known[big.source].aligned]

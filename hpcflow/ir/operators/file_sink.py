@@ -55,6 +55,8 @@ class FileSink(Sink):
         """Check the target, the options and the dtypes before anything runs; SinkError says what is in the way."""
         if mode not in _MODES:
             raise SinkError(f"mode {mode!r} is not one of {', '.join(map(repr, _MODES))}")
+        if not schema:
+            raise SinkError(f"{cls.name}: a table without columns has only a height, which no file keeps; add a column with with_row_index()")
         if not os.fspath(path) or "\0" in os.fspath(path):
             raise SinkError(f"{os.fspath(path)!r} is no path of a directory")
         if is_remote(os.fspath(path)):

@@ -58,6 +58,13 @@ class Join(Operator):
         lefts = frozenset(from_left) | root_names(self.left_on)
         return (lefts or frozenset(list(left)[:1]), frozenset(from_right) or frozenset(list(right)[:1]))
 
+    @property
+    def broadcast_sides(self) -> tuple[int, ...]:
+        """Inputs that every task may see whole: those of the kind of join, less those beside which the other input's keys are to be unique, which no
+        task could tell of its part."""
+        unique = {"1:1": (0, 1), "1:m": (0,), "m:1": (1,)}.get(self.validate, ())
+        return tuple(side for side in BROADCAST_SIDES[self.how] if 1 - side not in unique)
+
     def _shown_of_left(self, left: pl.Schema) -> frozenset[str]:
         """Columns of the left side that the result has by their names: all but the keys that a right join leaves to the right side."""
         coalesces = self.how == "right" and self.coalesce is not False and all(key.meta.is_column() for key in (*self.left_on, *self.right_on))
@@ -67,7 +74,7 @@ class Join(Operator):
         other = edges[1 - index].pattern
         if other is Pattern.BROADCAST:
             return EdgeNeeds(why="the other input goes to every task, so that each row of this one has to come to exactly one")
-        broadcast = (Pattern.BROADCAST,) if index in BROADCAST_SIDES[self.how] else ()
+        broadcast = (Pattern.BROADCAST,) if index in self.broadcast_sides else ()
         if self.how == "cross":
             return EdgeNeeds(broadcast, "one of the inputs has to go to every task")
         left, right = inputs
