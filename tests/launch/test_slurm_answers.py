@@ -18,6 +18,7 @@ from hpcflow.launch.executors.slurm import SlurmExecutor
 from hpcflow.launch.executors.slurm_query import SEPARATOR
 from hpcflow.launch.experiment.question import latest
 from tests.launch.slurm_programs import SlurmPrograms
+from tests.thorough import thorough
 
 NO_JOB = "slurm_load_jobs error: Invalid job id specified"
 NO_ACCOUNTS = "AccountingStorageType   = accounting_storage/none\nMaxArraySize = 1001\n"
@@ -65,8 +66,13 @@ def test_no_answer_of_squeue_changes_nothing_and_hides_no_exit_file(programs, tm
     assert {key: status.state for key, status in failed.value.told.items()} == {"k-1": JobState.SUCCEEDED}
 
 
-@pytest.mark.parametrize("how", ["fails", "is slow", "is missing"])
-@pytest.mark.parametrize("name", ["scontrol", "sacct", "squeue"])
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        *((name, how) for name in ("scontrol", "sacct", "squeue") for how in ("fails", "is missing")),
+        *(("squeue", "is slow"), thorough("scontrol", "is slow"), thorough("sacct", "is slow")),
+    ],
+)
 def test_a_job_is_not_unknown_while_somebody_who_might_know_it_gives_no_answer(programs, tmp_path, monkeypatch, name, how):
     programs.fail("scontrol", says=NO_JOB)
     if how == "fails":
