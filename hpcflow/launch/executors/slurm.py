@@ -105,6 +105,9 @@ class SlurmExecutor(SlurmFields, Executor):
         if self.stop_before_s is not None and self.signal is not None:
             raise ConfigError("stop_before_s and signal both send a signal before the end: give one of them")
 
+    def facts(self) -> Mapping[str, str]:
+        return slurm_states.facts()
+
     def accept_secrets(self, given: frozenset[str], named: frozenset[str]) -> None:
         if written := sorted((given | named) & {*self.exports, *self.env}):
             raise ConfigError(f"{written[0]} is a Secret's, and exports and env write values into the job's script: take it out of them")

@@ -19,6 +19,7 @@ from hpcflow.launch.executors import slurm_query as query
 from hpcflow.launch.executors.attempt_files import read_exit, taken_from_its_node
 from hpcflow.launch.executors.base import FailureClass, JobHandle, JobState, JobStatus, QueryFailedError
 from hpcflow.launch.executors.told_by_slurm import reason_in_logs
+from hpcflow.launch.files import read_json
 
 
 def facts() -> dict[str, str]:
@@ -30,7 +31,13 @@ def facts() -> dict[str, str]:
 
 
 def find(wanted: Mapping[str, str]) -> dict[str, JobHandle]:
-    """Those of the keys (key -> the attempt's directory) under which there is a job: by its name, else by the claim that it has left."""
+    """Those of the keys (key -> the attempt's directory) under which there is a job: by its name, else by the claim that it has left.
+
+    Raises QueryFailedError, also where one was submitted to another cluster than this host's: what is not found here may be there.
+    """
+    for key, directory in wanted.items():
+        intent = read_json(Path(directory) / "intent.json") or {}
+        refuse_foreign(JobHandle(key, directory, f"of the key {key}", intent.get("facts", {})))
     found = {
         line.key: JobHandle(line.key, wanted[line.key], line.written_id if "_" in line.written_id else line.id, facts())
         for line in commands.queue()

@@ -183,9 +183,10 @@ class Driver(Hearing):
 
     def _submit(self, group: fan_out.Group) -> bool:
         members = list(group.members.values())
+        facts = members[0].executor.facts()
         for ready in members:
             if not ready.announced:
-                self.records.write_intent(ready.task, ready.number, ready.request.key)
+                self.records.write_intent(ready.task, ready.number, ready.request.key, facts)
         try:
             handles = group.submit(self.records.directory)
         except SubmitLimitError as error:

@@ -82,10 +82,14 @@ class Records:
     def attempt_directory(self, task: Task, number: int) -> Path:
         return self.directory / "tasks" / task.directory / "attempts" / str(number)
 
-    def write_intent(self, task: Task, number: int, key: str) -> Path:
-        """Say that attempt `number` is about to be submitted under `key`. Raises LaunchError when somebody else has said so."""
+    def write_intent(self, task: Task, number: int, key: str, facts: Mapping[str, str] | None = None) -> Path:
+        """Say that attempt `number` is about to be submitted under `key`. facts: where, for who has to look for it there (`Executor.facts`).
+
+        Raises:
+            LaunchError: somebody else has said so.
+        """
         directory = make_directory(self.attempt_directory(task, number))
-        if not create_json(directory / "intent.json", {"key": key, "attempt": number, "time": time.time()}):
+        if not create_json(directory / "intent.json", {"key": key, "attempt": number, "time": time.time(), "facts": dict(facts or {})}):
             raise LaunchError(f"attempt {number} of task {task.name!r} is another driver's: two drive this experiment")
         return directory
 

@@ -80,8 +80,9 @@ class _Submitted:
 
 def _submit(records: Records, group: fan_out.Group, submitted: _Submitted) -> str | None:
     """Why it was refused; None when it was not."""
+    facts = next(iter(group.members.values())).executor.facts()
     for each in group.members.values():
-        records.write_intent(each.task, 1, each.request.key)
+        records.write_intent(each.task, 1, each.request.key, facts)
     try:
         handles = group.submit(records.directory)
     except (SubmitLimitError, SubmitUnclearError, QueryFailedError):
