@@ -501,6 +501,9 @@ def test_ctrl_c_aborts_the_action_and_the_session_goes_on(session, tmp_path):
     finally:
         signal.signal(signal.SIGINT, previous)
     assert not target.exists()
+    deadline = time.monotonic() + 20
+    while session._cluster.master._running and time.monotonic() < deadline:  # its tasks return behind the driver's back
+        time.sleep(0.02)
     assert_usable(session)
 
 
