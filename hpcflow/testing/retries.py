@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ def failing_first(directory: Path, name: str = "call", times: int = 1) -> Callab
 
     def function(value: Any) -> Any:
         empty = isinstance(value, pl.DataFrame) and not value.height
-        if not empty and len(list(directory.glob(f"{name}-*"))) < times:
-            (directory / f"{name}-{uuid.uuid4().hex}").touch()
-            raise OSError(errno.EIO, "this function fails first")
+        for number in () if empty else range(times):
+            with suppress(FileExistsError), (directory / f"{name}-{number}").open("x"):  # one of all processes makes it
+                raise OSError(errno.EIO, "this function fails first")
         return value
 
     return function

@@ -67,7 +67,6 @@ REPARTITIONS = {
     "by_name": lambda t: t.repartition(by="k"),
     "by_expression": lambda t: t.repartition(3, by=[pl.col("i") % 4, "s"]),
     "user_function": lambda t: t.repartition(3, partitioner=_partition_of),
-    "numba_function": lambda t: t.repartition(5, partitioner=_numba_partition_of, columns=["w", "i"]),
 }
 
 
@@ -75,6 +74,15 @@ REPARTITIONS = {
 def test_repartition_keeps_all_rows(session, name):
     same(REPARTITIONS[name](session.from_polars(events())).collect(), events(), by="i")
     assert REPARTITIONS[name](session.from_polars(events(0))).count() == 0
+
+
+@pytest.mark.thorough  # compiling takes a second; tests/shuffle/test_partitioners.py has every type
+def test_repartition_by_a_compiled_function_keeps_all_rows(one_session):
+    def repartitioned(rows):
+        return one_session.from_polars(events(rows)).repartition(5, partitioner=_numba_partition_of, columns=["w", "i"])
+
+    same(repartitioned(60).collect(), events(60), by="i")
+    assert repartitioned(0).count() == 0
 
 
 def _seen(dataset, column):

@@ -77,6 +77,7 @@ def test_only_loops_that_lose_nothing_run_together(two):
     assert groups_of([needed, after]) == [[needed], [after]]
 
 
+@pytest.mark.thorough
 def test_results_of_loops_that_ran_together_go_one_by_one(two):
     gc.collect()
     before = set(two._master.cached())

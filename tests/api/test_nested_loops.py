@@ -144,6 +144,7 @@ def _counted(df):
     return df
 
 
+@pytest.mark.thorough
 def test_what_depends_on_no_state_is_computed_once_for_both_levels(two):
     calls = two.from_polars(EDGES).map_batches(_counted, schema=EDGES.schema)
     _COUNTED.clear()
@@ -231,6 +232,7 @@ def test_a_loop_within_a_body_that_does_not_converge_is_an_error_and_nothing_sta
     near(on.collect(), STATE.with_columns(pl.col("v") * 64))
 
 
+@pytest.mark.thorough
 def test_a_failing_body_within_a_body_leaves_nothing_behind(two):
     gc.collect()
     before = set(two._master.cached())
@@ -279,6 +281,7 @@ def test_plans_of_loops_within_are_made_and_sent_once(two, monkeypatch):
     assert sent.count("KeepPlan") <= 6  # the state, the start of the loop within, its iteration, that of the loop around, the count
 
 
+@pytest.mark.thorough
 def test_a_cache_of_the_state_around_is_each_times_own(two):
     gc.collect()
     before = set(two._master.cached())

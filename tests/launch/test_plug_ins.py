@@ -69,6 +69,7 @@ def submit(tmp_path):
     return run
 
 
+@pytest.mark.thorough
 def test_an_installed_executor_is_named_like_ours_and_its_fields_are_checked(submit, tmp_path):
     done = submit("--executor", "shelf(board=low)", "--set", "env={BOARD: low}", "--set", "setup=true")
     assert done.returncode == 0, done

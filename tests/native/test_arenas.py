@@ -39,6 +39,7 @@ def test_an_arena_is_reused_when_the_last_reference_is_gone() -> None:
     assert pool.acquire(99_000).address == address
 
 
+@pytest.mark.thorough
 def test_an_unpacked_table_holds_its_arena() -> None:
     pool = ArenaPool()
     df = pl.DataFrame({"s": [f"a string of more than twelve bytes {i}" for i in range(1000)], "l": [[i] for i in range(1000)]})

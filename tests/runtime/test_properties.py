@@ -306,6 +306,7 @@ def test_what_a_user_sets_stays():
         assert sizes[0] * 1.5 < sizes[1]
 
 
+@pytest.mark.thorough
 def test_many_partitions_cost_each_task_one_look_at_their_sizes(session, monkeypatch):
     looks = []
     sizes = Exchange.partition_sizes
