@@ -1,5 +1,6 @@
 """For all tests: what a process is set to before any of them is imported."""
 
+import gc
 import os
 import signal
 import sys
@@ -24,3 +25,9 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("fast", max_examples=10, deadline=None)
     settings.register_profile("thorough", max_examples=60, deadline=None)
     settings.load_profile("fast")
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of collected tests live to the end: the garbage collector need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
