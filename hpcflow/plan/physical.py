@@ -247,7 +247,6 @@ class TaskSpec:
     stage: int
     index: int
     reads: tuple[tuple[Leaf, LeafRef], ...]
-    attempt: int = 0
 
 
 class WrongGuessError(HpcflowError):

@@ -51,8 +51,6 @@ def locate(plan: PhysicalPlan, task: TaskSpec, trace: OperatorTrace, error: Base
 def error_of(message: m.TaskFailed, stage: str, worker: int | None = None) -> BaseException:
     """What the driver raises: one of our errors as itself with the place as a note (`except hf.SourceError` works), else a TaskError."""
     cause = unpack_error(message.error)
-    if cause is not None and message.attempt:
-        cause.add_note(f"this was attempt {message.attempt + 1} of the task: those before failed too, for reasons that might have passed")
     error = TaskError(
         message.message,
         rank=message.rank,
@@ -65,8 +63,12 @@ def error_of(message: m.TaskFailed, stage: str, worker: int | None = None) -> Ba
     )
     if isinstance(cause, HpcflowError) and not isinstance(cause, TaskError):
         cause.add_note(str(error).partition("\n")[2])
-        return cause
-    return error.with_cause(cause)
+        raised: HpcflowError = cause
+    else:
+        raised = error.with_cause(cause)
+    if message.attempt:
+        raised.add_note(f"this was attempt {message.attempt + 1} of the task: those before failed too, for reasons that might have passed")
+    return raised
 
 
 def worker_error(message: m.WorkerFailed) -> BaseException:

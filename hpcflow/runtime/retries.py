@@ -79,6 +79,8 @@ def _number(error: BaseException) -> int | None:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # `raise error from error` is its own cause
         yield error
+        seen.add(id(error))
         error = error.__cause__

@@ -10,7 +10,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import cloudpickle
@@ -83,7 +82,7 @@ class TaskEvaluation:
         """Evaluate a task; what may pass is tried again while nothing has left the task."""
         while True:
             try:
-                return self._run(action, stage, replace(task, attempt=trace.attempt), trace, step)
+                return self._run(action, stage, task, trace, step)
             except Exception as error:
                 if step is not None or trace.handed_over or not may_repeat(action.plan, stage) or not self._tries_again(action, task, trace, error):
                     raise
@@ -247,7 +246,7 @@ class TaskEvaluation:
         for output in stage.outputs:
             if isinstance(output, ExchangeOutput):
                 trace.name = partitioner_name(action.plan, output.edge)
-                self._insert(action, output.edge, task, df)
+                self._insert(action, output.edge, task, df, trace.attempt)
             elif isinstance(output, StoreOutput):
                 result |= self._keep(action, stage, task, output, df)
             elif isinstance(output, SinkOutput):
@@ -265,16 +264,16 @@ class TaskEvaluation:
                 if not sink.may_write_again or not self._tries_again(action, task, trace, error):
                     raise
 
-    def _insert(self, action: WorkerAction, edge: str, task: TaskSpec, df: pl.DataFrame) -> None:
+    def _insert(self, action: WorkerAction, edge: str, task: TaskSpec, df: pl.DataFrame, attempt: int) -> None:
         exchange = action.exchanges[edge]
         partitioner = action.partitioners.get(edge)
         self._store.make_room()
         if partitioner is None:
-            exchange.insert_broadcast(df, task=task.index, attempt=task.attempt)
+            exchange.insert_broadcast(df, task=task.index, attempt=attempt)
         elif df.height:
             start = _stored_position(task) if isinstance(partitioner, SharePartitioner) else None
             ids = partitioner.partition_ids(df, task.index << TASK_POSITION_BITS if start is None else start)
-            exchange.insert(df, ids, task=task.index, attempt=task.attempt)
+            exchange.insert(df, ids, task=task.index, attempt=attempt)
 
     def _keep(self, action: WorkerAction, stage: Stage, task: TaskSpec, output: StoreOutput, df: pl.DataFrame) -> dict[str, Any]:
         key = (

@@ -23,6 +23,7 @@ class OperatorTrace:
     built: list[tuple[str, pl.LazyFrame]] = field(default_factory=list)
     """Operators whose lazy rows have been built and not been collected for good, inputs first: what a failure of the whole is traced back to."""
     attempt: int = 0
+    """Which one it is: those before have failed for reasons that may pass (runtime/retries.py)."""
     handed_over: bool = False
     """Rows of this attempt have left the task, or its inputs are gone: it cannot be repeated."""
 

@@ -46,6 +46,12 @@ def test_what_may_pass(error, passes):
     assert is_passing(wrapped) is passes
 
 
+def test_an_error_that_is_its_own_cause_is_looked_at_once():
+    error = ValueError("x")
+    error.__cause__ = error
+    assert not is_passing(error)
+
+
 @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.thorough), pytest.param(2, marks=pytest.mark.thorough), 3])
 def test_a_deterministic_function_is_tried_again_and_rows_and_sums_count_once(tmp_path, workers):
     with hf.Session(workers=workers, progress="off", event_log=str(tmp_path / "log")) as session:
