@@ -39,6 +39,7 @@ def sums_of_nearest(columns: tuple[np.ndarray, ...], centres: np.ndarray) -> np.
         for j in range(d):
             block[j, :rows] = columns[j][start : start + rows]
         best[:] = -np.inf
+        nearest[:] = 0.0  # of a point that is nearest to none, since it is NaN
         for c in range(k):
             half = 0.0
             for j in range(len(columns)):  # of a tuple this is a constant, and the loops over it are unrolled

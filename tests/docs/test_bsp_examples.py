@@ -60,6 +60,13 @@ def test_k_means_finds_the_same_centres_as_one_process(workers: int) -> None:
     run_session(lambda session: check_k_means(session, load("k_means")), workers=workers, step_timeout_s=30)
 
 
+@pytest.mark.thorough
+def test_points_that_are_nan_go_to_the_first_centre() -> None:
+    xs = np.array([0.0, np.nan, 5.0, np.nan, 6.0])
+    found = load("k_means").sums_of_nearest((xs, xs), np.array([[0.0, 0.0], [5.0, 5.0]]))
+    assert found[:, 2].tolist() == [3.0, 2.0] and found[1].tolist() == [11.0, 11.0, 2.0]
+
+
 @WORKERS
 def test_the_mixed_solver_finds_the_same_temperatures_as_one_process(workers: int) -> None:
     run_session(lambda session: check_solver(session, load("mixed_solver")), workers=workers, step_timeout_s=30)
