@@ -25,7 +25,7 @@ BLOCK = 512
 """Points at a time: 512 x 10 coordinates x 8 bytes stay in the first-level cache while all centres go over them."""
 
 
-@numba.njit(fastmath=True, nogil=True, cache=True)  # type: ignore[untyped-decorator]  # Numba has no types
+@numba.njit(fastmath={"contract", "reassoc"}, nogil=True, cache=True)  # type: ignore[untyped-decorator]  # Numba has no types
 def sums_of_nearest(columns: tuple[np.ndarray, ...], centres: np.ndarray) -> np.ndarray:
     """float64[k, d + 1]: for each centre the sum of the points that are nearest to it, and their number in the last column.
 
