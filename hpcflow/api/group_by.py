@@ -73,12 +73,15 @@ class GroupBy:
         return _named(building.back_to_order(grouped, [origin]), back)
 
     def _prepare(self) -> tuple[Dataset, list[str], dict[str, str]]:
-        """The dataset with every key as a plain column, the names of these, and how to rename them in the end."""
+        """The rows of the groups that `having` leaves, with every key as a plain column, the names of these, and how to rename them in the end."""
+        rows = self._dataset
+        if self._having:
+            rows = rows.filter(pl.all_horizontal(self._having).over(self._by))
         if all(k.meta.is_column() for k in self._by) and len({k.meta.output_name() for k in self._by}) == len(self._by):
-            return self._dataset, [k.meta.output_name() for k in self._by], {}
+            return rows, [k.meta.output_name() for k in self._by], {}
         back = {building.fresh_name("key"): k.meta.output_name() for k in self._by}
-        with polars_errors(self._dataset.schema):
-            prepared = self._dataset.with_columns(k.alias(name) for k, name in zip(self._by, back, strict=True))
+        with polars_errors(rows.schema):
+            prepared = rows.with_columns(k.alias(name) for k, name in zip(self._by, back, strict=True))
         return prepared, list(back), back
 
     def len(self, name: str = "len") -> Dataset:

@@ -87,6 +87,21 @@ def test_having_leaves_groups_out(workers: int) -> None:
     run_session(job, workers=workers)
 
 
+@WORKERS
+def test_having_leaves_groups_out_whose_rows_are_asked_for(workers: int) -> None:
+    def job(session: hf.Session) -> None:
+        dataset = cut(session, ROWS)
+        for keys in (["s"], [pl.col("s").str.to_uppercase(), "b"]):
+            for rows in (lambda groups: groups.head(1), lambda groups: groups.tail(1)):
+                got, want = (rows(one.group_by(keys).having(pl.len() > 1, pl.col("i").sum() > 7)) for one in (dataset, ROWS.lazy()))
+                assert_frame_equal(got.collect(), want.collect(), check_row_order=False)
+        many = dataset.group_by("s").having(pl.len() > 1)
+        counted = many.map_groups(lambda group: group.select("s", n=pl.len()).head(1), schema={"s": pl.String, "n": pl.UInt32})
+        assert counted.sort("s").collect().rows() == [("a", 2), ("b", 2)]
+
+    run_session(job, workers=workers)
+
+
 def test_wrong_arguments_are_said() -> None:
     def job(session: hf.Session) -> None:
         dataset = session.from_polars(ROWS)
