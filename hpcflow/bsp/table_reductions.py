@@ -55,13 +55,11 @@ def reduce(group: Group, df: Table, aggs: Aggregations, root: int = 0) -> pl.Dat
 
 def scan(group: Group, df: Table, aggs: Aggregations) -> pl.DataFrame:
     """`select(aggs)` over the rows of ranks 0 to this one. Errors as of `allreduce`."""
-    announce(group.comm, "ctx.scan")
     return _scanned(group, df, aggs, "scan", 0)
 
 
 def exscan(group: Group, df: Table, aggs: Aggregations) -> pl.DataFrame:
     """`select(aggs)` over the rows of the ranks before this one; rank 0 has what the aggregations give for no rows. Errors as of `allreduce`."""
-    announce(group.comm, "ctx.exscan")
     return _scanned(group, df, aggs, "exscan", 1)
 
 
@@ -150,6 +148,7 @@ def _scanned(group: Group, df: Table, aggs: Aggregations, what: str, skip: int) 
     """Every rank sends to those that count it: itself and the ones after it, or from `skip` after it on."""
     table = as_frame(df)
     reduction = _Reduction(aggs, table.schema)
+    announce(group.comm, f"ctx.{what}")
     mine = reduction.before(table)
     parts = move_alltoall(group, [mine if rank >= group.rank + skip else mine.clear() for rank in range(group.size)], what)
     return _up_to_here(reduction, parts, table)
