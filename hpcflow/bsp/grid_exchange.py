@@ -63,15 +63,17 @@ class TablesUnderWay(Generic[T]):
         self._arenas: dict[Offset, tuple[Any, int]] = {}  # offset -> arena, units
         self._requests: list[Any] = []  # of what is received
         grid.sends = [send for send in grid.sends if not send.Test()]
+        messages: dict[int, list[Any]] = {}  # of a table, by id: packed once, however many neighbours get it
         for offset, table in tables.items():
             source = grid.rank_at([-step for step in offset])
             if source is not None:
                 self._awaited[_turned(offset)] = source, tags[offset]
             target = grid.rank_at(offset)
             if target is not None:
-                plans = plans_of(table)
-                arena = packed(grid.pool, plans)
-                grid.sends.append(grid.comm.Isend(message(grid.MPI, arena, units_of(plans)), target, tags[offset]))
+                if id(table) not in messages:
+                    plans = plans_of(table)
+                    messages[id(table)] = message(grid.MPI, packed(grid.pool, plans), units_of(plans))
+                grid.sends.append(grid.comm.Isend(messages[id(table)], target, tags[offset]))
 
     def test(self) -> tuple[bool, T | None]:
         """(True, the result) once it is there, else (False, None). Does not wait."""

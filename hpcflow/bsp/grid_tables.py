@@ -50,11 +50,11 @@ class GridTables(GridPlace):
 
     def neighbor_allgather(self, df: Table) -> list[pl.DataFrame | None]:
         """The neighbours' tables, in MPI's order (axis 0 down, axis 0 up, axis 1 down, ...); None beyond a border. Collective."""
-        return _to_neighbours(self, [df] * 2 * len(self.dims), "neighbor_allgather", blocks=True).wait()
+        return _to_neighbours(self, [as_frame(df)] * 2 * len(self.dims), "neighbor_allgather", blocks=True).wait()
 
     def ineighbor_allgather(self, df: Table) -> TablesUnderWay[list[pl.DataFrame | None]]:
         """`neighbor_allgather` that does not block."""
-        return _to_neighbours(self, [df] * 2 * len(self.dims), "ineighbor_allgather")
+        return _to_neighbours(self, [as_frame(df)] * 2 * len(self.dims), "ineighbor_allgather")
 
     def neighbor_alltoall(self, tables: Sequence[Table]) -> list[pl.DataFrame | None]:
         """`tables[i]` to neighbour i, in MPI's order, see `neighbor_allgather`; what they sent here. Collective."""

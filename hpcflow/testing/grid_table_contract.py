@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 from polars.testing import assert_frame_equal
 
 from hpcflow.bsp.grids import CartesianGrid
@@ -55,6 +56,9 @@ def every_type_travels_between_neighbours(run: Run) -> None:
         for step in (1, 2, -1):
             found = grid.exchange_tables({(step,): share(group.rank, group.size)})
             same(found[(-step,)], share((group.rank - step) % group.size, group.size))
+        stream = pa.RecordBatchReader.from_stream(pl.DataFrame({"n": [group.rank]}))  # can be read once, and goes to two neighbours
+        tables = grid.neighbor_allgather(stream)
+        assert [table["n"].to_list() for table in tables if table is not None] == [[(group.rank + side) % group.size] for side in (-1, 1)]
         grid.close()
 
     run(job)
