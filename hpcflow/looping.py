@@ -163,14 +163,14 @@ class _LoopRun:
     def run(self) -> None:
         """To the end; the result is cached under the keys in `current`, which the loop holds where it is in no other."""
         loop = self.loop
-        found = None if self.within is not None else self._checkpoint()
+        found = self._checkpoint()
         iteration = 0 if found is None else found.iteration
         compiled = self.compiled or self._compile(iteration)
         try:
             if compiled.start is None:
                 self._fill_state(compiled.forms, found)
             else:
-                self._fill(compiled.start.stable)
+                self._fill(compiled.start.stable, self.owner)
                 self.current = {part: f"{self.key}/0/{part}" for part in loop.initial}
                 self._run(compiled.start.plan, self._bindings({start_key(loop, part): key for part, key in self.current.items()}))
             self.converged = found is not None and found.converged
@@ -181,15 +181,15 @@ class _LoopRun:
                 iteration += compiled.steps
                 if loop.checkpoint is not None and (iteration % loop.checkpoint_every == 0):
                     write_checkpoint(loop.checkpoint, iteration, self.converged, self._to_write())
+            if self.metrics is not None:
+                self.current[METRICS] = f"{self.key}/{iteration}/{METRICS}"
+                self.session._execute([self.session.from_polars(self.metrics)._then(Cache(self.current[METRICS]))], "iterate")
         except BaseException:
             self._drop(self.current.values())
             raise
         finally:
             self._drop(self.kept)
         failed = loop.has_end and not self.converged and loop.on_limit == "error"
-        if self.metrics is not None:
-            self.current[METRICS] = f"{self.key}/{iteration}/{METRICS}"
-            self.session._execute([self.session.from_polars(self.metrics)._then(Cache(self.current[METRICS]))], "iterate")
         if failed:
             raise self._not_converged(iteration, loop.unconverged(self.current))
         if self.within is None:
@@ -254,19 +254,16 @@ class _LoopRun:
         raise CacheGoneError(f"the datasets that a loop reads were unpersisted {_MOST_COMPILATIONS} times while it was compiled")
 
     def _fill_kept(self, compiled: CompiledLoop) -> None:
-        """What does not depend on the state: under keys that say what it is, so that it is filled once however often the loop is compiled."""
+        """What does not depend on the state, under keys that say what it is: filled once, however often the loop is compiled, unless that failed."""
         for filling in compiled.stable:
-            self._fill(filling)
-        changing = compiled.changing
-        if changing is not None and not changing.keys <= self.kept:
-            self.kept |= changing.keys
-            self._run(self._plan_of(changing), Bindings(caches=self.bound))
+            self._fill(filling, self.owner)
+        self._fill(compiled.changing, self, self.bound)
 
-    def _fill(self, filling: Filling | None) -> None:
-        """What depends on no state, where it is not there."""
+    def _fill(self, filling: Filling | None, keeper: _LoopRun, names: Mapping[str, str] | None = None) -> None:
+        """What is not there yet; it stays as long as `keeper` runs. names: where what it reads of the loops around is."""
         if filling is not None and not filling.keys <= self.master.cached().keys():
-            self.owner.kept |= filling.keys
-            self._run(self._plan_of(filling), Bindings())
+            keeper.kept |= filling.keys
+            self._run(self._plan_of(filling), Bindings(caches=names or {}))
 
     def _plan_of(self, filling: Filling) -> PhysicalPlan:
         context = self.session._context()

@@ -313,3 +313,18 @@ def test_cancelling_ends_loops_of_all_levels_and_leaves_nothing(two):
     while set(two._master.cached()) != before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert set(two._master.cached()) == before and two.range(3).count() == 3
+
+
+def test_what_a_loop_keeps_of_the_loop_around_is_filled_again_when_what_it_reads_was_unpersisted(two):
+    rows = two.from_polars(STATE).cache()
+    assert rows.count() == 12
+
+    def body(state):
+        both = hf.concat([rows, state])
+        return hf.iterate(lambda inner: hf.concat([inner, both]), state, max_iterations=2)
+
+    unsubscribe = two.events.subscribe(lambda event: rows.unpersist() if isinstance(event, records.LoopIteration) else None)
+    try:
+        assert hf.iterate(body, two.from_polars(STATE), max_iterations=3).count() == 636  # 12, then three times 3 n + 24
+    finally:
+        unsubscribe()
