@@ -22,8 +22,10 @@ from hpcflow.nested_loops import loops_used
 def groups_of(loops: Sequence[Loop]) -> list[list[Loop]]:
     """The loops in groups that run as one, in the order of their first loops."""
     groups: list[list[Loop]] = []
+    may_fuse = {loop for loop in loops if _may_fuse(loop)} if len(loops) > 1 else set()
     for loop in loops:
-        found = next((group for group in groups if all(_fit(one, loop) for one in group)), None) if _may_fuse(loop) else None
+        fitting = (group for group in groups if group[0] in may_fuse and all(_fit(one, loop) for one in group))
+        found = next(fitting, None) if loop in may_fuse else None
         if found is None:
             groups.append([loop])
         else:
@@ -58,5 +60,7 @@ def _may_fuse(loop: Loop) -> bool:
 
 def _fit(one: Loop, other: Loop) -> bool:
     """Whether two loops run equally often and neither needs the other."""
+    if one.max_iterations != other.max_iterations:
+        return False
     needs = loops_used([*one.initial.values(), *other.initial.values()])
-    return _may_fuse(one) and one.max_iterations == other.max_iterations and one not in needs and other not in needs
+    return one not in needs and other not in needs
