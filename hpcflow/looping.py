@@ -29,7 +29,6 @@ from hpcflow.events import records
 from hpcflow.fused_loops import fused, groups_of, name_in
 from hpcflow.ir.dag import Vertex
 from hpcflow.ir.operators.concat import Cache, ReadCache, Repartition
-from hpcflow.ir.operators.iterate import Iterate
 from hpcflow.loop_plans import (
     ALONE,
     CompiledLoop,
@@ -43,7 +42,7 @@ from hpcflow.loop_plans import (
     out_key,
     start_key,
 )
-from hpcflow.nested_loops import free_loops, result_name
+from hpcflow.nested_loops import free_loops, loops_of, result_name
 from hpcflow.plan.physical import PhysicalPlan
 from hpcflow.plan.reuse import Bindings
 from hpcflow.plan.stages import split_stages
@@ -53,23 +52,6 @@ if TYPE_CHECKING:
     from hpcflow.runtime.action_result import ActionResult
     from hpcflow.runtime.futures import Future
     from hpcflow.session import Session
-
-
-def loops_of(datasets: Iterable[Dataset]) -> list[Loop]:
-    """The loops that these datasets come from, directly."""
-    found: dict[str, Loop] = {}
-    seen: set[int] = set()
-    stack = list(datasets)
-    while stack:
-        dataset = stack.pop()
-        if dataset._vertex.id in seen:
-            continue
-        seen.add(dataset._vertex.id)
-        if isinstance(dataset._vertex.operator, Iterate):
-            found[dataset._vertex.operator.key] = dataset._vertex.operator.loop
-            continue  # what a loop starts from is its own matter
-        stack.extend(given.dataset for given in dataset._inputs)
-    return list(dict.fromkeys(found.values()))
 
 
 def explain_loops(session: Session, sinks: Iterable[Dataset], passes: bool) -> list[str]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from hpcflow.api.building import behind
 from hpcflow.api.dataset import Dataset
 from hpcflow.api.loops import Loop
 from hpcflow.ir.operators.concat import Cache, ReadCache
@@ -65,6 +66,11 @@ def reads_of(loop: Loop) -> frozenset[str]:
     own = _state_names(loop)
     names, loops = _reach(_datasets(loop))
     return (names - own) | frozenset().union(*(reads_of(other) - own for other in loops))
+
+
+def loops_of(datasets: Iterable[Dataset]) -> list[Loop]:
+    """The loops that these datasets come from, directly: what a loop starts from is its own matter."""
+    return _reach(datasets)[1]
 
 
 def loops_used(datasets: Iterable[Dataset]) -> list[Loop]:
@@ -121,19 +127,11 @@ def _below(loop: Loop) -> list[Loop]:
 def _reach(datasets: Iterable[Dataset]) -> tuple[frozenset[str], list[Loop]]:
     """(names of what is read that is cached, loops whose results are used) by these datasets; not through the loops."""
     names: set[str] = set()
-    loops: dict[str, Loop] = {}
-    seen: set[int] = set()
-    stack = list(datasets)
-    while stack:
-        dataset = stack.pop()
-        if dataset._vertex.id in seen:
-            continue
-        seen.add(dataset._vertex.id)
+    loops: dict[Loop, None] = {}
+    for dataset in behind(datasets, lambda operator: isinstance(operator, Iterate)):
         operator = dataset._vertex.operator
         if isinstance(operator, ReadCache):
             names.add(operator.key)
         if isinstance(operator, Iterate):
-            loops[operator.loop.key] = operator.loop
-            continue
-        stack.extend(given.dataset for given in dataset._inputs)
-    return frozenset(names), list(loops.values())
+            loops[operator.loop] = None
+    return frozenset(names), list(loops)

@@ -46,7 +46,8 @@ from hpcflow.ir.operators.read_parquet import ReadParquet
 from hpcflow.ir.operators.source import Source
 from hpcflow.ir.program import program_of
 from hpcflow.launch.launchers.environment import check_world, detect
-from hpcflow.looping import explain_loops, loops_of, run_loops
+from hpcflow.looping import explain_loops, run_loops
+from hpcflow.nested_loops import loops_of
 from hpcflow.plan.explain import explain
 from hpcflow.plan.physical import WrongGuessError
 from hpcflow.plan.reuse import PlanCache, ReadyPlan

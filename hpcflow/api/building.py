@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from hpcflow.expressions import AggregateStep, WindowStep, plan_expressions, row
 from hpcflow.ir import legality
 from hpcflow.ir.dag import Dag, Edge, Vertex
 from hpcflow.ir.edge_needs import unused
+from hpcflow.ir.operators.base import Operator
 from hpcflow.ir.operators.concat import Cache, ReadCache
 from hpcflow.ir.operators.filter import Filter
 from hpcflow.ir.operators.group_by import FinalGroupBy, PartialGroupBy
@@ -261,19 +262,28 @@ def _check_placement(placement: tuple[int, ...], session: Session) -> None:
         raise ConfigError(f"placement={placement}: no such worker; this session has {workers}, numbered from 0")
 
 
-def caches_to_fill(sinks: Sequence[Dataset], cached: Container[str]) -> set[str]:
-    """Keys of the datasets that these cache on their way and that are not there yet."""
-    keys, seen, stack = set(), set(), list(sinks)
+def behind(datasets: Iterable[Dataset], stop: Callable[[Operator], bool] = lambda operator: False) -> Iterator[Dataset]:
+    """These datasets and those that they come from, each once; what is behind an operator that `stop` says stays out."""
+    seen: set[int] = set()
+    stack = list(datasets)
     while stack:
         dataset = stack.pop()
-        operator = dataset._vertex.operator
-        if dataset._vertex.id in seen or (isinstance(operator, Cache | Iterate) and operator.key in cached):
+        if dataset._vertex.id in seen:
             continue
         seen.add(dataset._vertex.id)
-        if isinstance(operator, Cache):
-            keys.add(operator.key)
-        stack += [given.dataset for given in dataset._inputs]
-    return keys
+        yield dataset
+        if not stop(dataset._vertex.operator):
+            stack += [given.dataset for given in dataset._inputs]
+
+
+def caches_to_fill(sinks: Sequence[Dataset], cached: Container[str]) -> set[str]:
+    """Keys of the datasets that these cache on their way and that are not there yet."""
+
+    def is_there(operator: Operator) -> bool:
+        return isinstance(operator, Cache | Iterate) and operator.key in cached
+
+    operators = [dataset._vertex.operator for dataset in behind(sinks, is_there)]
+    return {operator.key for operator in operators if isinstance(operator, Cache) and not is_there(operator)}
 
 
 def to_dag(sinks: Sequence[Dataset], cached: Mapping[str, Any]) -> Dag:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from hpcflow.api.building import Input
+from hpcflow.api.building import Input, behind
 from hpcflow.api.dataset import Dataset
 from hpcflow.arguments import AtLeastOne, checked_function, shown
 from hpcflow.errors import ArgumentTypeError, ConfigError, SchemaError
@@ -180,19 +180,13 @@ def iterate(
 
 def refuse_stand_ins(sinks: Sequence[Dataset], action: str) -> None:
     """ConfigError when an action wants rows of the datasets that stand for a loop's state while its body is traced: there are none."""
-    seen, stack = set(), list(sinks)
-    while stack:
-        dataset = stack.pop()
-        if dataset._vertex.id in seen:
-            continue
-        seen.add(dataset._vertex.id)
+    for dataset in behind(sinks):
         operator = dataset._vertex.operator
         if isinstance(operator, ReadCache) and operator.key.startswith(_LOOP) and "/in/" in operator.key:
             raise ConfigError(
                 f"iterate: {action} was called on a dataset that stands for the state in the loop's body (or until), which is called once, to see "
                 "what an iteration does, and has no rows. Give what is to be known as metrics, or do it with the datasets that iterate returns"
             )
-        stack += [given.dataset for given in dataset._inputs]
 
 
 def _parts(state: Any, what: str) -> tuple[dict[str, Dataset], Callable[[Mapping[str, Dataset]], Any]]:
