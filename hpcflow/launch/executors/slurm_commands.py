@@ -19,9 +19,9 @@ from hpcflow.errors import LaunchError
 from hpcflow.launch.executors import slurm_array
 from hpcflow.launch.executors import slurm_query as query
 from hpcflow.launch.executors.base import JobState, JobStatus, QueryFailedError, SubmitLimitError, SubmitUnclearError
+from hpcflow.launch.launchers.environment import without_launcher
 
 COMMAND_TIMEOUT_S = 60.0
-_NOT_INHERITED = ("SLURM_", "SBATCH_", "SRUN_", "PMI_", "PMIX_", "OMPI_")
 _LIMIT = re.compile(r"SubmitJob|temporarily unable to accept|job queue full|Resource temporarily unavailable")
 """What sbatch says when a later try may be taken: a limit of submitted jobs, a full queue."""
 _POLICY, _POLICY_REASON = re.compile(r"[Vv]iolates accounting/QOS policy"), re.compile(r"\b(QOS|Assoc)\w+Limit\b")
@@ -44,9 +44,10 @@ class MissingProgramError(LaunchError):
 
 def call(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Run it without what a batch system put into this process's environment. Raises MissingProgramError; QueryFailedError after a minute."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED) or name == "SLURM_CONF"}
     try:
-        return subprocess.run(argv, capture_output=True, text=True, env=environment, timeout=COMMAND_TIMEOUT_S, check=False, errors="replace")
+        return subprocess.run(
+            argv, capture_output=True, text=True, env=without_launcher(os.environ), timeout=COMMAND_TIMEOUT_S, check=False, errors="replace"
+        )
     except (FileNotFoundError, PermissionError) as error:
         raise MissingProgramError(f"{argv[0]} is not on PATH: is this a submit host of a Slurm cluster?") from error
     except subprocess.TimeoutExpired as error:
