@@ -12,17 +12,15 @@ from pathlib import Path
 
 from hpcflow.launch.executors.base import FailureClass, JobState, JobStatus, QueryFailedError, Rendered
 from hpcflow.launch.executors.told_by_slurm import reason_in_logs
+from hpcflow.launch.files import make_directory, write_text
 from hpcflow.launch.stop import STOP_CODE
 
 
 def write_files(rendered: Rendered) -> None:
-    """Put the files of a rendered request into its directory, 0600."""
-    directory = Path(rendered.request.directory)
-    (directory / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Put the files of a rendered request into its directory, 0600, each whole: a script that is replaced goes on where it runs."""
+    logs = make_directory(Path(rendered.request.directory) / "logs")
     for name, text in rendered.files.items():
-        path = directory / name
-        path.touch(mode=0o600)
-        path.write_text(text)
+        write_text(logs.parent / name, text)
 
 
 def read_exit(directory: str) -> JobStatus | None:
