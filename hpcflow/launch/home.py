@@ -5,7 +5,6 @@ Invariant: whoever only looks, or shows what would be done, asks for `home_path(
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
 from pathlib import Path
@@ -16,8 +15,7 @@ from hpcflow.launch.settings import settings
 
 def home_path() -> Path:
     """The directory, absolute, there or not."""
-    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(settings().home or f"{base}/hpcflow").expanduser().absolute()
+    return Path(settings().home).absolute()
 
 
 def home() -> Path:
