@@ -23,7 +23,7 @@ import unicodedata
 from typing import Any, TypeVar
 
 from hpcflow.errors import ConfigError, near_names
-from hpcflow.launch.config.stands import UNIONS, spelled
+from hpcflow.launch.config.stands import members, spelled
 from hpcflow.launch.config.target import resolve_hints
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ def check_argument(where: str, value: Any, annotation: Any) -> Any:
         listed = (
             f"; give a list: [{value!r}]" if isinstance(value, str) and typing.get_origin(annotation) in (tuple, collections.abc.Sequence) else ""
         )
-        choices = [choice for part in _members(annotation) if typing.get_origin(part) is typing.Literal for choice in typing.get_args(part)]
+        choices = [choice for part in members(annotation) if typing.get_origin(part) is typing.Literal for choice in typing.get_args(part)]
         near = near_names(value, [choice for choice in choices if isinstance(choice, str)]) if isinstance(value, str) and choices else ""
         raise ConfigError(f"{where}: expected {spelled(annotation)}, got {shown(value)}{listed}{near}")
     return fitting
@@ -84,13 +84,9 @@ def _hints(cls: type[Any]) -> dict[str, Any]:
     return _known[cls]
 
 
-def _members(annotation: Any) -> tuple[Any, ...]:
-    return typing.get_args(annotation) if typing.get_origin(annotation) in UNIONS else (annotation,)
-
-
 def _fitting(value: Any, annotation: Any) -> Any:
     """The value, its lists as tuples where tuples are wanted; `_REFUSED` when it does not fit."""
-    found = (_one(value, kind) for kind in _members(annotation))
+    found = (_one(value, kind) for kind in members(annotation))
     return next((fitting for fitting in found if fitting is not _REFUSED), _REFUSED)
 
 
@@ -98,7 +94,7 @@ def _one(value: Any, kind: Any) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
         return value
-    if kind in (None, types.NoneType):
+    if kind is types.NoneType:
         return value if value is None else _REFUSED
     if origin is typing.Literal:
         return value if any(type(value) is type(choice) and value == choice for choice in arguments) else _REFUSED
