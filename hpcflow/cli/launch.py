@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 if TYPE_CHECKING:
-    from hpcflow.launch.experiment.decide import TaskState
     from hpcflow.launch.experiment.experiment import Experiment
 
 app = App(name="launch", help="Submit, follow and repeat tracked jobs.", result_action="return_value")
@@ -275,8 +274,10 @@ def rerun(experiment: str, *, failed_only: bool = False, detach: bool = False, j
 @app.command
 def resume(experiment: str, *, json: Json = False) -> int:
     """Drive an experiment whose driver has ended, to its end."""
+    from hpcflow.launch.experiment.views import tell_change
+
     found = _open(experiment)
-    code = found.resume(None if json else _tell)
+    code = found.resume(None if json else tell_change)
     if json:
         _print_json(_status(found))
     return code
@@ -293,17 +294,11 @@ def _open(text: str) -> Experiment:
 
 
 def _start(experiment: Experiment, detach: bool, json: bool) -> None:
-    experiment.run(detach=detach, listener=None if json else _tell, quiet=json)
+    from hpcflow.launch.experiment.views import tell_change
+
+    experiment.run(detach=detach, listener=None if json else tell_change, quiet=json)
     if json:
         _print_json({"id": experiment.id, "directory": str(experiment.directory)})
-
-
-def _tell(task: str, state: TaskState, detail: str) -> None:
-    import sys
-
-    from hpcflow.launch.experiment.views import printable
-
-    print(printable(f"hpcflow: {task}: {state.value}{f' ({detail})' if detail else ''}"), file=sys.stderr, flush=True)
 
 
 def _check(experiment: Experiment) -> str:

@@ -5,7 +5,6 @@ Invariant: a plan is made without contacting anybody; the execution side is impo
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -98,15 +97,11 @@ def plan(tasks: Sequence[Labelled], executor: Any, title: str) -> str:
 
 def submit(tasks: Sequence[Labelled], executor: Any, title: str, detach: bool) -> int:
     """Run or submit the tasks as one experiment. Returns the exit status: 0 only if every task succeeded, or was submitted with `detach`."""
+    from hpcflow.launch.experiment.views import tell_change
+
     experiment = _experiment(tasks, executor, title)
-    experiment.run(detach=detach, listener=_tell)
+    experiment.run(detach=detach, listener=tell_change)
     return 0 if detach else int(experiment.exit_status())
-
-
-def _tell(task: str, state: Any, detail: str) -> None:
-    from hpcflow.launch.experiment.views import printable
-
-    print(printable(f"hpcflow: {task}: {state.value}{f' ({detail})' if detail else ''}"), file=sys.stderr, flush=True)
 
 
 def _experiment(tasks: Sequence[Labelled], executor: Any, title: str) -> Any:

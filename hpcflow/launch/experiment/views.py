@@ -5,6 +5,7 @@ Invariant: names and logs are shown without control sequences, whatever they hol
 
 from __future__ import annotations
 
+import sys
 import time
 import unicodedata
 from pathlib import Path
@@ -20,6 +21,11 @@ from hpcflow.launch.payloads import job_request
 def printable(text: str) -> str:
     """`text` without what a terminal would obey; line ends and tabs stay."""
     return "".join(c if c in "\n\t" or unicodedata.category(c)[0] != "C" else "\ufffd" for c in text)
+
+
+def tell_change(task: str, state: TaskState, detail: str) -> None:
+    """The listener of command lines: one line to stderr for each change."""
+    print(printable(f"hpcflow: {task}: {state.value}{f' ({detail})' if detail else ''}"), file=sys.stderr, flush=True)
 
 
 def status_rows(view: View) -> list[dict[str, Any]]:
