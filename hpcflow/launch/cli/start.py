@@ -59,10 +59,10 @@ def executor_of_settings(fields: Sequence[str] = ()) -> Any:
     if not found.executor:
         return None
     try:
-        executor_of(found.executor)
+        made = executor_of(found.executor)
     except ConfigError as error:
         raise ConfigError(f"setting 'executor' ({found.where('executor')}): {error}") from None
-    return executor_of(found.executor, fields)
+    return executor_of(found.executor, fields) if fields else made
 
 
 def _field(word: str, signature: Signature) -> tuple[str, Value]:
