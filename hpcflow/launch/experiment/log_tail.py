@@ -18,11 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from hpcflow.errors import HpcflowError
+from hpcflow.errors import HpcflowError, LaunchError
 from hpcflow.launch.executors.registry import from_json
 from hpcflow.launch.experiment import commands
+from hpcflow.launch.experiment.abandoned import why_nobody_goes_on
 from hpcflow.launch.experiment.model import Task
 from hpcflow.launch.experiment.records import Records, View
+from hpcflow.launch.experiment.refresh import refresh_states
 from hpcflow.launch.experiment.views import printable
 
 if TYPE_CHECKING:
@@ -93,21 +95,22 @@ def follow(
     """
     experiment.log_files(name, command=command, rank=rank, attempt=attempt)  # refuses what is not there
     records = Records(experiment.directory)
-    follower = Follower(records, records.spec().task(name), command, rank, attempt)
+    spec = records.spec()
+    follower = Follower(records, spec.task(name), command, rank, attempt)
     told: int | None = None
     while True:
-        states = experiment.status(refresh=True)
-        view = records.view()
+        refresh_states(records)
+        view = records.view(spec)
         mine = next((each for each in view.attempts[name] if each.number == attempt), None)
-        over = states[name].final or (mine is not None and mine.status.state.final)
-        problem = None if over else experiment.problem([name])
-        for number, path, line in follower.added(view, whole=not over and problem is None):
+        over = view.states()[name].final or (mine is not None and mine.status.state.final)
+        why = None if over else why_nobody_goes_on(records, view, [name])
+        for number, path, line in follower.added(view, whole=not over and why is None):
             if told is not None and number != told:
                 yield f"-- attempt {number}"
             told = number
             yield line if path.stem == "log" or rank is not None else f"{path.stem} | {line}"
-        if problem is not None:
-            raise problem
+        if why is not None:
+            raise LaunchError(why)
         if over:
             return
         time.sleep(LOOK_S)
@@ -119,7 +122,8 @@ class LogTail:
     def __init__(self, experiment: Submitted, out: IO[str] | None = None) -> None:
         self._records = Records(experiment.directory)
         self._out = out or sys.stderr
-        self._followers = [Follower(self._records, task) for task in self._records.spec().tasks]
+        self._spec = self._records.spec()
+        self._followers = [Follower(self._records, task) for task in self._spec.tasks]
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="hpcflow-log-tail", daemon=True)
         self._thread.start()
@@ -137,7 +141,7 @@ class LogTail:
 
     def look(self, whole: bool = True) -> None:
         """Print what has been added; `whole`: complete lines only."""
-        view = self._records.view()
+        view = self._records.view(self._spec)
         for follower in self._followers:
             for _, path, line in follower.added(view, whole):
                 label = follower.task.name if path.stem == "log" else f"{follower.task.name} {path.stem}"

@@ -52,15 +52,19 @@ class Submitted:
 
     def wait(self, names: Sequence[str] | None = None, timeout_s: float | None = None) -> dict[str, TaskState]:
         """Until these tasks (default all) are decided. Raises LaunchError after `timeout_s`, or when nobody drives the experiment any more."""
+        records = self._written()
+        spec = records.spec()
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         pause = 0.05
         while True:
-            states = self.status(refresh=True)
+            refresh_states(records)
+            view = records.view(spec)
+            states = view.states()
             wanted = names or list(states)
             if all(states[name].final for name in wanted):
                 return {name: states[name] for name in wanted}
-            if (problem := self.problem(wanted)) is not None:
-                raise problem
+            if (why := why_nobody_goes_on(records, view, wanted)) is not None:
+                raise LaunchError(why)
             if deadline is not None and time.monotonic() > deadline:
                 raise LaunchError(f"after {timeout_s:.0f} s: {', '.join(f'{name} {states[name].value}' for name in wanted)}")
             time.sleep(pause)
