@@ -77,6 +77,23 @@ def test_following_gives_every_line_of_every_attempt_and_rank_once(at_home, caps
         next(follow(exp, "x"))
 
 
+def test_a_task_that_is_not_there_is_refused_with_near_names(at_home):
+    exp = Experiment("names")
+    exp.add(Script(inline="true"), name="train")
+    exp.run(quiet=True)
+    asks = (
+        exp.result,
+        exp.logs,
+        exp.commands,
+        lambda name: exp.wait([name]),
+        lambda name: exp.cancel([name]),
+        lambda name: exp.cancel_command(name, 0),
+    )
+    for ask in asks:
+        with pytest.raises(ConfigError, match="no task 'trian'; did you mean 'train'"):
+            ask("trian")
+
+
 def test_the_tail_of_a_running_experiment_loses_no_line_either(at_home):
     exp, out = chatty(), io.StringIO()
     exp.run(detach=True)

@@ -105,7 +105,10 @@ class Spec:
         return {task.name: task for task in self.tasks}
 
     def task(self, name: str) -> Task:
-        """The task of this name."""
+        """The task of this name. Raises ConfigError with near names."""
+        if name not in self._by_name:
+            near = near_names(name, self._by_name) or f"; there are {', '.join(self._by_name)}"
+            raise ConfigError(f"no task {name!r}{near}")
         return self._by_name[name]
 
     def to_json(self) -> dict[str, Any]:

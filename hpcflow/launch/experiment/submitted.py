@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hpcflow.errors import ConfigError, LaunchError, near_names
+from hpcflow.errors import ConfigError, LaunchError
 from hpcflow.launch.executors.base import Executor, JobHandle
 from hpcflow.launch.executors.registry import from_json
 from hpcflow.launch.experiment import commands, log_tail
@@ -51,16 +51,21 @@ class Submitted:
         return exit_status(self._written().spec(), self.status())
 
     def wait(self, names: Sequence[str] | None = None, timeout_s: float | None = None) -> dict[str, TaskState]:
-        """Until these tasks (default all) are decided. Raises LaunchError after `timeout_s`, or when nobody drives the experiment any more."""
+        """Until these tasks (default all) are decided; task -> state.
+
+        Raises:
+            ConfigError: there is no such task.
+            LaunchError: after `timeout_s`, or when nobody drives the experiment any more.
+        """
         records = self._written()
         spec = records.spec()
+        wanted = [spec.task(name).name for name in names or [task.name for task in spec.tasks]]
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         pause = 0.05
         while True:
             refresh_states(records)
             view = records.view(spec)
             states = view.states()
-            wanted = names or list(states)
             if all(states[name].final for name in wanted):
                 return {name: states[name] for name in wanted}
             if (why := why_nobody_goes_on(records, view, wanted)) is not None:
@@ -98,7 +103,7 @@ class Submitted:
         """Cancel one command of a task (its name, or its number from 0): the others go on, and no further attempt runs it.
 
         Raises:
-            ConfigError: there is no such command.
+            ConfigError: there is no such task or command.
         """
         records = Records(self._written().directory)
         task = records.spec().task(name)
@@ -111,7 +116,7 @@ class Submitted:
             from_json(task.executor).tell(handle)
 
     def commands(self, name: str) -> list[CommandRow]:
-        """How each command of a task is, in order."""
+        """How each command of a task is, in order. Raises ConfigError when there is no such task."""
         records = self._written()
         view = records.view()
         return commands.rows(records.directory, view, name)
@@ -137,7 +142,6 @@ class Submitted:
         """The files of `logs`."""
         records = self._written()
         spec = records.spec()
-        with_dependents(spec, [name])  # refuses a task that is not there
         task = spec.task(name)
         if command is not None:
             commands.find(task, command)
@@ -147,7 +151,7 @@ class Submitted:
         return log_tail.log_paths(records, task, attempt or numbers[-1], command, rank) if numbers else []
 
     def result(self, name: str) -> Any:
-        """What a task's newest attempt kept. Raises LaunchError when that is nothing."""
+        """What a task's newest attempt kept. Raises LaunchError when that is nothing, ConfigError when there is no such task."""
         records = self._written()
         task = records.spec().task(name)
         attempts = records.view().attempts[name]
@@ -173,12 +177,7 @@ class Submitted:
 
 def with_dependents(spec: Spec, names: Sequence[str]) -> set[str]:
     """These tasks and all that need one of them. Raises ConfigError for a name that is none of a task."""
-    known = [task.name for task in spec.tasks]
-    for name in names:
-        if name not in known:
-            near = near_names(name, known) or f"; there are {', '.join(known)}"
-            raise ConfigError(f"no task {name!r}{near}")
-    chosen = set(names)
+    chosen = {spec.task(name).name for name in names}
     grown = True
     while grown:
         more = {task.name for task in spec.tasks if chosen & set(task.needs)} - chosen
