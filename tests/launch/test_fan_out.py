@@ -23,11 +23,8 @@ from hpcflow.launch.request import Command, JobRequest
 
 
 @pytest.fixture(autouse=True)
-def no_slurm(tmp_path, monkeypatch):
-    monkeypatch.setenv("HPCFLOW_LAUNCH_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(slurm, "known_version", lambda: (22, 5))
+def arrays_of_a_thousand(no_slurm, monkeypatch):
     monkeypatch.setattr(slurm.commands, "max_array_size", lambda: 1000)
-    monkeypatch.chdir(tmp_path)
 
 
 def ready(name, executor, key=None, number=1, **fields):

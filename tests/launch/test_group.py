@@ -4,18 +4,9 @@ import pytest
 
 from hpcflow.errors import ConfigError
 from hpcflow.launch import Experiment, LocalExecutor, Script, SlurmExecutor, Step
-from hpcflow.launch.executors import slurm
 from hpcflow.launch.executors.registry import from_json
-from hpcflow.launch.launchers import wording
 
-
-@pytest.fixture(autouse=True)
-def no_slurm(tmp_path, monkeypatch):
-    monkeypatch.setenv("HPCFLOW_LAUNCH_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(slurm, "known_version", lambda: (23, 11))
-    monkeypatch.setattr(wording, "offered_types", lambda: frozenset({"none", "pmi2", "pmix"}))
-    monkeypatch.setattr(wording, "find_mpirun", lambda program: ("/opt/bin/mpirun", "mpich"))
+pytestmark = pytest.mark.usefixtures("no_slurm")
 
 
 def step(**needs):

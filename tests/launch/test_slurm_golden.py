@@ -19,12 +19,8 @@ LOGS = wording.RANK_LOGS
 
 
 @pytest.fixture(autouse=True)
-def no_slurm(tmp_path, monkeypatch):
-    monkeypatch.setenv("HPCFLOW_LAUNCH_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(slurm, "known_version", lambda: (23, 11))
-    monkeypatch.setattr(wording, "offered_types", lambda: frozenset({"none", "pmi2", "pmix"}))
-    monkeypatch.setattr(wording, "find_mpirun", lambda program: ("/opt/bin/mpirun", "mpich"))
+def a_user(no_slurm, monkeypatch):
+    """mpirun has an option more for root."""
     monkeypatch.setattr(wording.os, "geteuid", lambda: 1000)
 
 
