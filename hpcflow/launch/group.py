@@ -171,7 +171,7 @@ def _remembered(executor: Executor, commands: Sequence[Mapping[str, Any]], mode:
 
 def _megabytes(mem: object) -> float | None:
     """sbatch's --mem; 0 is all memory of a node, which nobody knows here."""
-    if mem is None or str(mem) in ("0", "0M", "0G"):
+    if mem is None:
         return None
     text = str(mem)
-    return float(text[:-1]) * _UNITS[text[-1]] if text[-1] in _UNITS else float(text)
+    return (float(text[:-1]) * _UNITS[text[-1]] if text[-1] in _UNITS else float(text)) or None

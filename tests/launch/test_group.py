@@ -93,6 +93,7 @@ def test_more_than_is_needed_is_given_and_whole_nodes_are_not_counted():
         SlurmExecutor(exclusive=True),
         SlurmExecutor(nodes="1-2"),
         SlurmExecutor(ntasks=4, cpus_per_task=2, mem="1G"),
+        *(SlurmExecutor(ntasks=8, mem=whole) for whole in (0, "0", "0K", "0T")),
     ):
         kept, _ = added(step(cpus_per_task=6, memory_mb=10), step(memory_mb=10), executor=executor)
         assert from_json(kept.executor) == executor
