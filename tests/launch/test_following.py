@@ -25,6 +25,7 @@ from hpcflow.launch.experiment.log_tail import LogTail, follow
 from hpcflow.launch.experiment.model import Condition, Task
 from hpcflow.launch.experiment.records import Records
 from hpcflow.launch.files import write_json
+from tests.until import until
 
 
 @pytest.fixture(autouse=True)
@@ -32,13 +33,6 @@ def at_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HPCFLOW_LAUNCH_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def until(holds, limit_s=20.0):
-    deadline = time.monotonic() + limit_s
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 # Ten lines in the job's log and in those of two ranks, the last without an end, in each of three attempts that follow each other at once.

@@ -15,6 +15,7 @@ from hpcflow.launch.experiment.experiment import Experiment
 from hpcflow.launch.experiment.records import Records
 from tests.launch.slurm_programs import SlurmPrograms
 from tests.slurm.experiments import SMALL, sh, states, wait
+from tests.until import until
 
 pytestmark = pytest.mark.slurm
 
@@ -25,13 +26,6 @@ def programs(slurm, at_home, monkeypatch):
     found = SlurmPrograms(at_home / "bin", real=slurm.environment["PATH"])
     monkeypatch.setenv("PATH", found.path)
     return found
-
-
-def until(holds, limit_s=40.0):
-    deadline = time.monotonic() + limit_s
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def events(experiment, event):

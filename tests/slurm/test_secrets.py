@@ -6,7 +6,6 @@ import contextlib
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from hpcflow.launch.executors.slurm import SlurmExecutor
 from hpcflow.launch.experiment.experiment import Experiment
 from tests.launch import tasks_of_tests as tasks
 from tests.slurm.experiments import SMALL, states, wait
+from tests.until import until
 
 pytestmark = pytest.mark.slurm
 VARIABLE = "MY_VALUE"  # a name that speaks of no secret: nothing hides it but that it is one
@@ -32,13 +32,6 @@ def value(at_home, monkeypatch):
     monkeypatch.setenv(VARIABLE, found)
     yield found
     subprocess.run(["scancel", "--signal=KILL", "--full", "--me"], capture_output=True, check=False)  # what a failing test has left
-
-
-def until(holds, limit_s=60.0):
-    deadline = time.monotonic() + limit_s
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def fingerprint(value):
@@ -101,7 +94,7 @@ def test_values_that_are_handed_over_reach_their_commands_and_are_nowhere_else(s
     assert len(with_it) >= 3 and all(": of a secret" in words for words in with_it), with_it
     assert value.partition("\n")[0] not in said_by_slurm()
     (at_home / "go").touch()
-    until(lambda: [states(exp)[name] for name in ("one", "two", "sequential", "parallel")] == ["succeeded"] * 4, 60)
+    until(lambda: [states(exp)[name] for name in ("one", "two", "sequential", "parallel")] == ["succeeded"] * 4)
     mine = fingerprint(value)
     assert exp.logs("one") == exp.logs("two") == mine
     for name in ("sequential", "parallel"):
@@ -127,7 +120,7 @@ def test_a_function_s_secret_arrives_and_a_job_that_slurm_runs_again_has_it_once
         slurm.hurry()
         return states(exp)["t"] == "succeeded"
 
-    until(over, 90)
+    until(over, 90, look_s=0.2)
     assert all(exp.logs("t", attempt=n).startswith(fingerprint(value)) for n in (1, 2))  # slurmstepd may add a line to the first
     assert function.result() == len(value)
     assert files_with(value, at_home, slurm.directory) == []
