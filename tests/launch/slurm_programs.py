@@ -40,7 +40,6 @@ class SlurmPrograms:
         self.directory = directory
         self.path = str(directory) + ("" if real is None else f":{real}")
         directory.mkdir(parents=True)
-        (directory / "stat").symlink_to(shutil.which("stat") or "/usr/bin/stat")  # what else we call
         for name in NAMES:
             found = None if real is None else shutil.which(name, path=real)
             act = "true" if found is None else f'{found} "$@"'
