@@ -20,7 +20,7 @@ from hpcflow.launch.experiment.hearing import POLL_S, Hearing, Listener, Running
 from hpcflow.launch.experiment.lease import Lease
 from hpcflow.launch.experiment.model import Task
 from hpcflow.launch.experiment.records import Records
-from hpcflow.launch.home import home
+from hpcflow.launch.packagers.base import packed_files
 from hpcflow.launch.payloads import job_request
 from hpcflow.launch.request import JobRequest
 
@@ -219,8 +219,7 @@ class Driver(Hearing):
         return True
 
     def _request(self, task: Task, number: int, key: str, directory: Path) -> JobRequest:
-        code = task.payload.get("code")
-        return job_request(task, self._executors[task.name], number, key, directory, None if code is None else home() / "code" / code / "files")
+        return job_request(task, self._executors[task.name], number, key, directory, packed_files(task.payload.get("code")))
 
 
 def main(argv: list[str]) -> int:

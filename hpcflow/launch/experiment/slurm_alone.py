@@ -18,7 +18,7 @@ from hpcflow.launch.experiment import fan_out
 from hpcflow.launch.experiment.decide import TaskState, verdict, why_not
 from hpcflow.launch.experiment.model import Condition, Spec, Task, order
 from hpcflow.launch.experiment.records import Records
-from hpcflow.launch.home import home
+from hpcflow.launch.packagers.base import packed_files
 from hpcflow.launch.payloads import job_request
 
 IN_THE_JOB = FailureClass.STOPPED.value
@@ -108,7 +108,6 @@ def _ready(records: Records, task: Task, after: _Submitted | None) -> fan_out.Re
         needed = [after.ids[name] for name in task.needs if name in after.ids]
         ids = tuple(needed) if any_of else dependency_ids(needed, after.sizes)
         executor = dataclasses.replace(executor, dependency={**executor.dependency, kind: ids}, dependency_any=any_of)
-    code = task.payload.get("code")
     directory = records.attempt_directory(task, 1)
-    request = job_request(task, executor, 1, "not-yet", directory, None if code is None else home() / "code" / code / "files")
+    request = job_request(task, executor, 1, "not-yet", directory, packed_files(task.payload.get("code")))
     return fan_out.Ready(task, 1, request, executor, False)

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from hpcflow.errors import ConfigError, LaunchError
 from hpcflow.launch.files import make_directory, write_json
-from hpcflow.launch.home import home
+from hpcflow.launch.home import home, home_path
 
 SECRET_NAMES = (".env", ".env.*", "*.pem", "*.key", "id_*", ".netrc", ".pypirc", "*.kdbx", "credentials*")
 DEFAULT_LIMIT_MB = 200
@@ -77,10 +77,19 @@ def pack(packager: Packager, root: Path | None = None) -> Package:
     digests = {name: _digest(c.source) for name, c in sorted(files.items())}
     modes = {name: "x" if os.access(c.source, os.X_OK) else "-" for name, c in files.items()}
     digest = hashlib.sha256("".join(f"{modes[name]} {value}  {name}\n" for name, value in digests.items()).encode()).hexdigest()[:32]
-    target = home() / "code" / digest
+    target = _place(home(), digest)
     if not (target / "manifest").exists():
         _copy(files, digests, target)
     return Package(digest, target / "files", len(files), size, tuple(notes))
+
+
+def packed_files(digest: str | None) -> Path | None:
+    """Where the files of packed code are; None: no code goes along. Makes nothing."""
+    return None if digest is None else _place(home_path(), digest) / "files"
+
+
+def _place(base: Path, digest: str) -> Path:
+    return base / "code" / digest
 
 
 def _copy(files: dict[str, Chosen], digests: dict[str, str], target: Path) -> None:
