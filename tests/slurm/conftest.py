@@ -1,4 +1,4 @@
-"""Two Slurms of two virtual nodes for all tests here, without and with accounting, and how to run a program in one."""
+"""Three Slurms of two virtual nodes for all tests here (plain, with accounting, with what nodes may have), and how to run a program in one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,16 +21,16 @@ MPICH = find_spec("mpich") is not None or (Path(sys.prefix) / "bin" / "mpichvers
 PROJECT = Path(__file__).parents[2]
 
 
-def _cluster(accounting: bool) -> Iterator[SlurmCluster]:
-    """Fails, and does not skip, where Slurm is not installed: these tests are asked for by name."""
+@contextmanager
+def _place(accounting: bool = False) -> Iterator[Path]:
+    """A directory for a cluster. Fails, and does not skip, where Slurm is not installed: these tests are asked for by name."""
     if missing := missing_programs(accounting):
         pytest.fail(f"{', '.join(missing)} not found: apt-get install slurm-wlm munge slurmdbd mariadb-server-core")
     if os.geteuid() != 0:
         pytest.fail("slurmd starts steps as the submitting user and has to be started by root")
     directory = Path(tempfile.mkdtemp(prefix="slurm-"))
     try:
-        with SlurmCluster(directory, cpus=8 if accounting else 2, accounting=accounting) as cluster:
-            yield cluster
+        yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -37,31 +38,28 @@ def _cluster(accounting: bool) -> Iterator[SlurmCluster]:
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[SlurmCluster]:
     """A running cluster without accounting."""
-    yield from _cluster(accounting=False)
+    with _place() as directory, SlurmCluster(directory) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")
 def accounting_slurm() -> Iterator[SlurmCluster]:
     """A running cluster with slurmdbd, which watches memory."""
-    yield from _cluster(accounting=True)
+    with _place(accounting=True) as directory, SlurmCluster(directory, cpus=8, accounting=True) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")
 def equipped_slurm() -> Iterator[SlurmCluster]:
     """A running cluster whose nodes say that they have GPUs, disks and features, with licences, a second partition and a reservation."""
-    if missing := missing_programs():
-        pytest.fail(f"{', '.join(missing)} not found: apt-get install slurm-wlm munge")
-    directory = Path(tempfile.mkdtemp(prefix="slurm-"))
     gpus = "".join(f"NodeName=n{i} Name=gpu Type=a100 File=/dev/null,/dev/zero\nNodeName=n{i} Name=nvme Count=4\n" for i in (1, 2))
-    (directory / "gres.conf").write_text(gpus)
     extra = "GresTypes=gpu,nvme\nLicenses=matlab:50,abaqus:50\nPartitionName=other Nodes=n[1-2]"
-    try:
+    with _place() as directory:
+        (directory / "gres.conf").write_text(gpus)
         with SlurmCluster(directory, cpus=8, extra=extra, node_extra="Feature=alike,own Gres=gpu:a100:2,nvme:4") as cluster:
             words = ("ReservationName=later", "StartTime=now+100days", "Duration=60", "Users=root", "Nodes=n[1-2]")
             subprocess.run(["scontrol", "create", "reservation", *words], env=cluster.environment, check=True, capture_output=True)
             yield cluster
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
