@@ -19,6 +19,8 @@ if "$venv/bin/mpirun" --version 2>&1 | grep -q "Open MPI"; then
     [ "$(id -u)" -ne 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 fi
 export POLARS_MAX_THREADS=1 PYTHONFAULTHANDLER=1 LOGS=$logs
+# There are more ranks than cores: a rank that waits in MPI sleeps (MPICH; else it asks for its turn again and again) or gives its turn away (Open MPI).
+export MPIR_CVAR_ENABLE_HEAVY_YIELD=1 OMPI_MCA_mpi_yield_when_idle=1
 echo "== tests/mpi: $(basename "$venv"), $ranks ranks"
 # The rank's number comes from PMI (MPICH) or the Open MPI variable. -p no:cacheprovider: ranks would write one cache together.
 run() {
