@@ -11,7 +11,7 @@ import pytest
 
 import hpcflow as hf
 from hpcflow.testing.session import run_session
-from tests.docs.test_examples import load
+from tests.program.oracles import load
 from tests.thorough import thorough
 
 WORKERS = pytest.mark.parametrize("workers", [3, *map(thorough, (1, 2, 7))])
