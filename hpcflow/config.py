@@ -68,6 +68,9 @@ class SessionConfig:
     broadcast_threshold_bytes: int = _option(32 << 20, size, "a join side estimated below this is broadcast; 0 never broadcasts by size")
     chunk_bytes: int = _option(2 << 20, positive(size), "aimed size of one exchange message")
     window_bytes: int = _option(16 << 20, positive(size), "bytes in flight per rank before producers wait")
+    shared_memory: int | None = _option(
+        None, optional(size), "bytes per rank that other ranks of its node read in place; None: a quarter of the memory budget; 0: none"
+    )
     compression: str = _option("auto", choice("auto", "none", "lz4", "zstd"), "compression of exchanged frames; auto: the compiler decides per edge")
     spill_compression: str = _option("lz4", choice("none", "lz4", "zstd"), "compression of spilled blocks")
     task_attempts: int = _option(

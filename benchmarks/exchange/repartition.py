@@ -25,6 +25,7 @@ from hpcflow.comm.engine import Engine
 from hpcflow.comm.mpi import import_mpi, open_mpi
 from hpcflow.native import ArenaPool, hash_partition_ids
 from hpcflow.shuffle.exchange import ExchangeService, ExchangeSpec
+from hpcflow.shuffle.node_memory import open_node_memory
 from hpcflow.testing.exchange_contract import DictStore
 
 
@@ -33,6 +34,9 @@ class Figures:
     ranks: int
     megabytes_per_rank: float
     partitions_per_rank: int
+    transport: str
+    in_place: float
+    """Share of the bytes sent that were read where they were packed."""
     chunk_bytes: int
     exchange_s: float
     """Median of the repetitions after the first; slowest rank."""
@@ -54,7 +58,8 @@ def main() -> None:
     mpi = import_mpi()
     world = engine_ready.comm.duplicate()  # type: ignore[attr-defined]
     store = DictStore()
-    service = ExchangeService(engine_ready, pool, store)
+    memory = open_node_memory(engine_ready, options.shared_memory << 20) if options.transport == "shared memory" else None
+    service = ExchangeService(engine_ready, pool, store, node_memory=memory)
     engine_ready.set_active(True)
     rank, size = engine_ready.rank, engine_ready.size
 
@@ -69,10 +74,12 @@ def main() -> None:
     seconds: list[float] = []
     reference: list[float] = []
     compare = _AlltoallvAndCopy(world, mpi, input_bytes)
-    blocked = 0.0
+    blocked = in_place = 0.0
     for step in range(options.repeat):
         owners = tuple(owner for owner in range(size) for _ in range(options.partitions))
-        spec = ExchangeSpec(step, owners, tuple(range(size)), schema, chunk_bytes=options.chunk, window_bytes=options.window)
+        spec = ExchangeSpec(
+            step, owners, tuple(range(size)), schema, chunk_bytes=options.chunk, window_bytes=options.window, transport=options.transport
+        )
         world.Barrier()
         started = time.perf_counter()
         exchange = service.open(spec)
@@ -85,7 +92,7 @@ def main() -> None:
         received = sum(table.height for table in tables)
         exchange.release([partition for partition, owner in enumerate(owners) if owner == rank])
         seconds.append(world.allreduce(time.perf_counter() - started, op=mpi.MAX))
-        blocked = exchange.stats.blocked_s
+        blocked, in_place = exchange.stats.blocked_s, exchange.stats.bytes_in_place / max(exchange.stats.bytes_sent, 1)
         exchange.close()
         assert world.allreduce(received) == rows * size
         checksum = world.allreduce(sum(int(table["key"].sum()) for table in tables))
@@ -99,6 +106,8 @@ def main() -> None:
         ranks=size,
         megabytes_per_rank=options.megabytes,
         partitions_per_rank=options.partitions,
+        transport=options.transport,
+        in_place=round(in_place, 2),
         chunk_bytes=options.chunk,
         exchange_s=round(typical, 4),
         first_exchange_s=round(seconds[0], 4),
@@ -163,6 +172,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--megabytes", type=int, default=512, help="input per rank, MiB")
     parser.add_argument("--partitions", type=int, default=4, help="partitions per rank")
     parser.add_argument("--chunk", type=int, default=2 << 20, help="chunk_bytes of the exchange")
+    parser.add_argument("--transport", choices=("chunks", "shared memory"), default="chunks", help="how frames get to the other ranks")
+    parser.add_argument("--shared-memory", type=int, default=1024, help="with it: most of it per rank, MiB")
     parser.add_argument("--window", type=int, default=16 << 20, help="window_bytes of the exchange")
     parser.add_argument("--batch", type=int, default=1 << 22, help="rows per insert")
     parser.add_argument("--repeat", type=int, default=8, help="pairs of exchange and MPI_Alltoallv; the first is a warm-up")

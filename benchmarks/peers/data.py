@@ -1,6 +1,6 @@
 """The Parquet files that every system reads: the five table workloads of the design and a repartition.
 
-    python benchmarks/peers/data.py DIRECTORY [ROWS]
+python benchmarks/peers/data.py DIRECTORY [ROWS]
 """
 
 from __future__ import annotations

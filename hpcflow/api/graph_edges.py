@@ -55,7 +55,11 @@ class GraphEdge:
     properties: Mapping[str, Any] = field(default_factory=dict)
 
     def with_property(self, **properties: Any) -> GraphEdge:
-        """Execution properties of the edge: compression, data_flow, data_store, persistence, ordered. ConfigError for those that its kind decides."""
+        """Execution properties of the edge: compression, transport, data_flow, data_store, persistence, ordered.
+
+        Raises:
+            ConfigError: for those that its kind decides.
+        """
         if own := [name for name in properties if name in building.OF_A_GRAPH]:
             raise ConfigError(f"{', '.join(own)} of an edge of a graph is what its kind ({self.kind}) and the parallelism of its vertices say")
         EdgeProperties().with_user_choice(**properties)

@@ -58,6 +58,8 @@ class Comm(Protocol):
 
     rank: int
     size: int
+    node_ranks: tuple[int, ...]
+    """The ranks, this one among them, that can share memory with it."""
 
     def isend(self, buffer: Buffer, destination: int, tag: int) -> SendRequest:
         """Start sending all bytes of a contiguous buffer (any length, 0 and above 2 GiB included)."""

@@ -74,6 +74,7 @@ class InProcessComm:
     def __init__(self, group: _Group, rank: int) -> None:
         self.rank = rank
         self.size = len(group.inboxes)
+        self.node_ranks = tuple(range(self.size))
         self._group = group
         self._closed = False
 

@@ -115,6 +115,9 @@ class MpiComm:
         self._byte = module.BYTE
         self._unit = module.BYTE.Create_contiguous(UNIT_BYTES).Commit()
         self._closed = False
+        node = communicator.Split_type(module.COMM_TYPE_SHARED, self.rank)
+        self.node_ranks = tuple(node.allgather(self.rank))
+        node.Free()
         self._of_users = (communicator.Split(module.UNDEFINED if self.rank == 0 else 0, self.rank), communicator.Dup())
 
     def isend(self, buffer: Buffer, destination: int, tag: int) -> _Request:

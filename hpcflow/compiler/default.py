@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpcflow.compiler.passes.annotate import set_compression, set_data_flow, set_default_parallelism
+from hpcflow.compiler.passes.annotate import set_compression, set_data_flow, set_default_parallelism, set_transport
 from hpcflow.compiler.passes.broadcast_join import broadcast_small_sides
 from hpcflow.compiler.passes.combine_before_shuffle import combine_before_shuffle
 from hpcflow.compiler.passes.common_subexpressions import merge_common_subexpressions
@@ -36,6 +36,8 @@ DEFAULT = Policy(
         Pass("data_flow", set_data_flow, annotates=("data_flow",)),
         # Last: on the edges that are left.
         Pass("compression", set_compression, annotates=("compression",)),
+        # What is compressed is sent.
+        Pass("transport", set_transport, requires=("compression",), annotates=("transport",)),
     )
 )
 """On unless a session says otherwise."""

@@ -226,6 +226,8 @@ class ExchangeFinished(Event):
     rows_received: int = 0
     bytes_sent: int = 0
     bytes_received: int = 0
+    bytes_in_place: int = 0
+    """Of those sent: what other ranks read where it was packed."""
     messages_sent: int = 0
     messages_received: int = 0
     frames_sent: int = 0

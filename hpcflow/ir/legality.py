@@ -80,6 +80,10 @@ def _check_edge(dag: Dag, edge: Edge) -> None:
         raise IllegalDagError(f"{where}: {properties.pattern.value} has one partition, not {properties.partition_count}")
     if properties.partition_count is not None and properties.partition_count < 1:
         raise IllegalDagError(f"{where}: {properties.partition_count} partitions")
+    if properties.transport == "shared memory" and properties.compression != "none" and {"transport", "compression"} <= properties.permanent:
+        raise IllegalDagError(
+            f"{where}: frames in shared memory are read as they are, so compression={properties.compression!r} has nothing to do: set one of the two"
+        )
     for expression in (*properties.keys, *(key.expression for key in properties.order)):
         for name in expression.meta.root_names():
             if name not in schema:

@@ -30,6 +30,8 @@ def edge_text(properties: EdgeProperties) -> str:
         text += " unordered"
     if properties.compression != "none":
         text += f" {properties.compression}"
+    if properties.transport != "chunks":
+        text += f" by {properties.transport}"
     if not properties.combiner:
         text += " no combiner"
     return text
@@ -96,6 +98,7 @@ def to_json(dag: Dag) -> str:
             "data_store": e.properties.data_store.value,
             "persistence": e.properties.persistence.value,
             "compression": e.properties.compression,
+            "transport": e.properties.transport,
             "combiner": e.properties.combiner,
         }
         for e in dag.edges

@@ -43,6 +43,7 @@ from hpcflow.runtime.spill_format import Codec
 from hpcflow.runtime.terminal import mend_table_width
 from hpcflow.runtime.worker import Worker
 from hpcflow.shuffle.exchange import ExchangeService
+from hpcflow.shuffle.node_memory import open_node_memory
 
 M = TypeVar("M", bound=MasterFace)
 
@@ -105,7 +106,7 @@ def start_in_process(config: SessionConfig, events: EventLog) -> Cluster[Master]
     for thread in starters:
         thread.join()
     stores = [make_store(config, workers, pool) for engine in engines]
-    services = [ExchangeService(engine, pool, store) for engine, store in zip(engines, stores, strict=True)]
+    services = [make_exchanges(engine, pool, store, config) for engine, store in zip(engines, stores, strict=True)]
     master = Master(engines[0], services[0], pool, tuple(range(1, workers + 1)), config, events)
     threads = []
     communicators = ThreadCommunicators(workers)
@@ -124,7 +125,8 @@ def start_in_process(config: SessionConfig, events: EventLog) -> Cluster[Master]
             thread.start()
         for thread in stoppers:
             thread.join()
-        for store in stores:
+        for service, store in zip(services, stores, strict=True):
+            service.end()
             store.close()
 
     cluster = Cluster(master, close, tuple(stores))
@@ -144,6 +146,12 @@ def make_store(config: SessionConfig, workers_on_node: int, pool: ArenaPool) -> 
     """The block store of one worker, with its share of the memory."""
     limit = config.memory_budget or default_limit_bytes(workers_on_node)
     return BlockStore(MemoryBudget(limit), config.scratch, compression=cast(Codec, config.spill_compression), pool=pool)
+
+
+def make_exchanges(engine: Engine, pool: ArenaPool, store: BlockStore, config: SessionConfig) -> ExchangeService:
+    """A rank's exchanges, with its part of the node's shared memory."""
+    size_bytes = store.budget.limit_bytes // 4 if config.shared_memory is None else config.shared_memory
+    return ExchangeService(engine, pool, store, node_memory=open_node_memory(engine, size_bytes))
 
 
 # -- MPI --------------------------------------------------------------------------------------------------------------------------------------------
@@ -285,7 +293,7 @@ def start_on_engine(
     plain = replace(config, comm=None, policy="default", launch=None, placement="dynamic")
     workers_on_node = max(1, int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") or os.environ.get("MPI_LOCALNRANKS") or engine.size) - (not shared))
     store = make_store(config, workers_on_node, pool)
-    service = ExchangeService(engine, pool, store)
+    service = make_exchanges(engine, pool, store, config)
     master = Master(engine, service, pool, ranks, config, events)
     start = encode(StartSession(plain, number, workers_on_node, socket.gethostname(), os.getpid(), process_namespace()))
     for rank in range(1, engine.size):
@@ -301,6 +309,7 @@ def start_on_engine(
         master.shutdown()
         if own is not None:
             own.join(STOP_TIMEOUT_S if master.lost is None else FAILED_STOP_TIMEOUT_S)
+        service.end()
         store.close()
 
     cluster = Cluster(master, close, (store,))
@@ -356,10 +365,11 @@ def serve_sessions(engine: Engine, pool: ArenaPool, watch_driver: bool = False) 
             if watch_driver and watch is None and (message.host, message.namespace) == (socket.gethostname(), process_namespace()):
                 watch = endings.ProcessWatch({message.pid: end_process})
             store = make_store(message.config, message.workers_on_node, pool)
-            service = ExchangeService(engine, pool, store)
+            service = make_exchanges(engine, pool, store, message.config)
             number = engine.rank if message.config.master == "shared" else engine.rank - 1
             try:
                 communicators = user_communicators(engine, message.config)
                 Worker(engine, service, store, 0, number, message.config, inbox, communicators, subscribe=False).serve()
             finally:
+                service.end()
                 store.close()

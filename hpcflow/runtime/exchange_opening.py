@@ -41,6 +41,7 @@ def open_exchange(state: ActionState, plan: ExchangePlan, producer: Stage | None
         ordered=properties.ordered,
         broadcast=properties.pattern is Pattern.BROADCAST,
         compression=properties.compression,
+        transport=properties.transport,
         window_bytes=state.master.config.window_bytes,
         chunk_bytes=state.master.config.chunk_bytes,
     )

@@ -31,7 +31,10 @@ from hpcflow.native import ArenaPool
 from hpcflow.shuffle.exchange_messages import decode
 from hpcflow.shuffle.exchange_spec import ExchangeSpec, ExchangeStats
 from hpcflow.shuffle.inbox import FrameStore, Inbox
+from hpcflow.shuffle.node_memory import NodeMemory
+from hpcflow.shuffle.node_messages import FrameInPlace, decode_node_message
 from hpcflow.shuffle.outbox import Outbox
+from hpcflow.shuffle.transport import Chunks, SharedMemory, Transport
 
 __all__ = ["Exchange", "ExchangeService", "ExchangeSpec", "ExchangeStats", "FrameStore"]
 
@@ -142,6 +145,7 @@ class Exchange:
             rows_received=inbox.rows_received,
             bytes_sent=outbox.bytes_sent,
             bytes_received=inbox.bytes_received,
+            bytes_in_place=outbox.transport.bytes_in_place,
             frames_sent=outbox.frames_sent,
             frames_received=inbox.frames_received,
             messages_sent=outbox.messages_sent,
@@ -158,9 +162,19 @@ class Exchange:
 
 
 class ExchangeService:
-    """All exchanges of a rank; owns the EXCHANGE tag of its engine."""
+    """All exchanges of a rank; owns the EXCHANGE tag of its engine.
 
-    def __init__(self, engine: Engine, pool: ArenaPool, store: FrameStore, on_progress: Callable[[], Any] | None = None) -> None:
+    node_memory: the rank's part of its node's shared memory, for exchanges that travel by it; None: they travel as chunks
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        pool: ArenaPool,
+        store: FrameStore,
+        on_progress: Callable[[], Any] | None = None,
+        node_memory: NodeMemory | None = None,
+    ) -> None:
         self.rank = engine.rank
         self.call = engine.call
         self._engine = engine
@@ -168,6 +182,7 @@ class ExchangeService:
         """Arenas that frames are packed into."""
         self._store = store
         self._on_progress = on_progress
+        self._node_memory = node_memory
         self._inboxes: dict[int, Inbox] = {}  # dict operations are atomic; an Inbox is filled by the engine thread alone
         self._open: dict[int, Exchange] = {}
         self._ended = False
@@ -185,7 +200,7 @@ class ExchangeService:
         if spec.step in self._retired:
             raise ActionCancelledError(self._retired[spec.step])
         inbox = self._inboxes.setdefault(spec.step, Inbox(spec.step, self.rank, self._store))
-        exchange = Exchange(self, spec, inbox, Outbox(spec, self._engine, self.pool))
+        exchange = Exchange(self, spec, inbox, Outbox(spec, self.rank, self._transport(spec)))
         if self._open.setdefault(spec.step, exchange) is not exchange:
             raise HpcflowError(f"step {spec.step} is open on rank {self.rank} already: every exchange has a step number of its own")
         self.call(lambda: inbox.attach(spec))
@@ -194,6 +209,12 @@ class ExchangeService:
             self._drop_soon(spec.step)
             exchange.cancel(ActionCancelledError(self._retired[spec.step]))
         return exchange
+
+    def _transport(self, spec: ExchangeSpec) -> Transport:
+        chunks = Chunks(self._engine, self.pool)
+        if spec.transport == "shared memory" and spec.compression == "none" and self._node_memory is not None:
+            return SharedMemory(spec.step, self._engine, self._node_memory, chunks)
+        return chunks
 
     def opened(self, step: int) -> Exchange | None:
         """The exchange of a step that is open on this rank: where master and worker share a rank, they share its end."""
@@ -221,6 +242,8 @@ class ExchangeService:
     def end(self) -> None:
         """This rank takes part in no more exchanges: what still comes for one is dropped, and not stored."""
         self._ended = True
+        if self._node_memory is not None:
+            self._node_memory.close()
 
     def _fail(self, error: BaseException) -> None:
         """The engine has failed: nobody may wait for what it will not bring."""
@@ -237,6 +260,14 @@ class ExchangeService:
 
     def _take(self, source: int, buffer: Buffer) -> None:
         """A message has arrived; on the engine thread."""
+        about_memory = decode_node_message(buffer)
+        if about_memory is not None:
+            if self._node_memory is None:
+                return  # an offer that this rank does not take
+            if not isinstance(about_memory, FrameInPlace):
+                self._node_memory.take(source, about_memory)
+                return
+            buffer = self._node_memory.view(source, about_memory)
         message = decode(buffer)
         if self._ended or message.step in self._retired:
             return

@@ -13,6 +13,7 @@ import polars as pl
 from hpcflow.errors import ConfigError
 
 Compression = Literal["none", "lz4", "zstd"]
+TransportName = Literal["chunks", "shared memory"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class ExchangeSpec:
     """Every chunk goes to every owner as its one partition."""
     compression: Compression = "none"
     """Of frames that leave the rank."""
+    transport: TransportName = "chunks"
+    """How frames get to other ranks: as messages, or read in place by ranks of the same node unless they are compressed (see `transport`)."""
     window_bytes: int = 16 << 20
     """Bytes under way per rank before `insert` waits."""
     chunk_bytes: int = 2 << 20
@@ -66,6 +69,8 @@ class ExchangeStats:
     bytes_sent: int = 0
     """On the wire: after compression."""
     bytes_received: int = 0
+    bytes_in_place: int = 0
+    """Of those sent: what readers were pointed to in shared memory."""
     frames_sent: int = 0
     frames_received: int = 0
     messages_sent: int = 0

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hpcflow.comm.base import EXCHANGE, Buffer
-from hpcflow.comm.engine import Engine
+from hpcflow.comm.base import Buffer
 from hpcflow.errors import HpcflowError, SchemaError
-from hpcflow.native import ArenaPool, pack_frame, pack_frames, read_header
+from hpcflow.native import FramePlan, read_header
 from hpcflow.shuffle.exchange_messages import compress_frame, encode_end
 from hpcflow.shuffle.exchange_spec import ExchangeSpec
+from hpcflow.shuffle.transport import Transport
 from hpcflow.shuffle.window import Window
 
 
@@ -38,14 +38,14 @@ class _Attempt:
 class Outbox:
     """Inserts of this rank."""
 
-    def __init__(self, spec: ExchangeSpec, engine: Engine, pool: ArenaPool) -> None:
+    def __init__(self, spec: ExchangeSpec, rank: int, transport: Transport) -> None:
+        self.transport = transport
         self.window = Window(spec.window_bytes)
         self.rows_by_rank: dict[int, int] = {}
         self.frames_sent = self.bytes_sent = self.messages_sent = 0
         self.finished = False
         self._spec = spec
-        self._engine = engine
-        self._pool = pool
+        self._rank = rank
         self._runs = spec.runs()
         self._bounds = np.array([0, *(end for _, _, end in self._runs)], dtype=np.int64)
         self._ranks = tuple(sorted(set(spec.owners)))
@@ -60,17 +60,9 @@ class Outbox:
             )
         state = self._open_attempt(df, task, attempt)
         for chunk, start in self._chunks(df, len(self._runs)):
-            sequence = self._next_sequence(state)
-            frames = pack_frames(
-                chunk,
-                partition_ids[start : start + chunk.height],
-                self._bounds,
-                step=self._spec.step,
-                source_task=task,
-                attempt=attempt,
-                sequence=sequence,
-                pool=self._pool,
-            )
+            plan = FramePlan(chunk, partition_ids[start : start + chunk.height], self._bounds)
+            frames = [self.transport.place(size, (rank,)) if size else None for (rank, _, _), size in zip(self._runs, plan.sizes, strict=True)]
+            plan.write(frames, step=self._spec.step, source_task=task, attempt=attempt, sequence=self._next_sequence(state))
             for (rank, _, _), frame in zip(self._runs, frames, strict=True):
                 if frame is not None:
                     self._send_frame(state, rank, frame, self._encode(frame, rank), read_header(frame).rows)
@@ -79,8 +71,9 @@ class Outbox:
         """Send all rows to every owner, packed once."""
         state = self._open_attempt(df, task, attempt)
         for chunk, _ in self._chunks(df, 1):
-            sequence = self._next_sequence(state)
-            frame = pack_frame(chunk, partition=0, step=self._spec.step, source_task=task, attempt=attempt, sequence=sequence, pool=self._pool)
+            plan = FramePlan(chunk)
+            frame = self.transport.place(plan.sizes[0], self._ranks)
+            plan.write([frame], step=self._spec.step, source_task=task, attempt=attempt, sequence=self._next_sequence(state))
             message = compress_frame(frame, self._spec.compression)
             for rank in self._ranks:
                 self._send_frame(state, rank, frame, message, chunk.height)
@@ -114,7 +107,7 @@ class Outbox:
             )
         for rank in self._ranks:
             attempts = [(task, attempt, frames) for (task, attempt), state in counted if (frames := state.frames_by_rank.get(rank, 0))]
-            self._engine.send(rank, EXCHANGE, encode_end(self._spec.step, attempts))
+            self.transport.send(rank, encode_end(self._spec.step, attempts))
             self.messages_sent += 1
 
     def _chunks(self, df: pl.DataFrame, destinations: int) -> Iterator[tuple[pl.DataFrame, int]]:
@@ -129,10 +122,10 @@ class Outbox:
             yield df.slice(start, step), start
 
     def _encode(self, frame: Buffer, rank: int) -> Buffer:
-        return frame if rank == self._engine.rank else compress_frame(frame, self._spec.compression)
+        return frame if rank == self._rank else compress_frame(frame, self._spec.compression)
 
     def _send_frame(self, state: _Attempt, rank: int, frame: Buffer, message: Buffer, rows: int) -> None:
-        payload = frame if rank == self._engine.rank else message
+        payload = frame if rank == self._rank else message
         size_bytes = memoryview(payload).nbytes
         self.window.acquire(size_bytes)
         with self._lock:
@@ -141,7 +134,7 @@ class Outbox:
             self.frames_sent += 1
             self.messages_sent += 1
             self.bytes_sent += size_bytes
-        self._engine.send(rank, EXCHANGE, payload, on_sent=partial(self.window.release, size_bytes))
+        self.transport.send(rank, payload, partial(self.window.release, size_bytes))
 
     def _open_attempt(self, df: pl.DataFrame, task: int, attempt: int) -> _Attempt:
         if df.schema != self._spec.schema:

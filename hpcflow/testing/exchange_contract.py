@@ -1,6 +1,6 @@
-"""What the exchange must do on any ranks: one suite for threads and for MPI.
+"""What the exchange must do on any ranks, by any transport: one suite for threads and for MPI.
 
-check(lambda job: run_local(job, workers=3))         # for check in EXCHANGE_CHECKS
+check(lambda job: run_local(partial(job, transport="shared memory"), workers=3))         # for check in EXCHANGE_CHECKS
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from hpcflow.comm.engine import Engine
 from hpcflow.errors import ActionCancelledError, HpcflowError, SchemaError, StepTimeoutError
 from hpcflow.native import ArenaPool
 from hpcflow.shuffle.exchange import Exchange, ExchangeService, ExchangeSpec, ExchangeStats
+from hpcflow.shuffle.exchange_spec import TransportName
+from hpcflow.shuffle.node_memory import NodeMemory, open_node_memory
 
 Run = Callable[[Callable[[Engine], Any]], list[Any]]
 Check = Callable[[Run], None]
@@ -53,6 +55,8 @@ class Place:
     service: ExchangeService
     store: DictStore
     pool: ArenaPool
+    transport: TransportName = "chunks"
+    memory: NodeMemory | None = None
 
     @property
     def rank(self) -> int:
@@ -63,12 +67,20 @@ class Place:
         return self.engine.size
 
 
-def on_exchange(job: Callable[[Place], Any], copies: bool = False) -> Callable[[Engine], Any]:
-    """A job on a `Place` as a job on an `Engine`."""
+def on_exchange(job: Callable[[Place], Any], copies: bool = False) -> Callable[..., Any]:
+    """A job on a `Place` as a job on an `Engine`, by any transport."""
 
-    def run(engine: Engine) -> Any:
+    def run(engine: Engine, transport: TransportName = "chunks") -> Any:
         pool, store = ArenaPool(), DictStore(copies)
-        return job(Place(engine, ExchangeService(engine, pool, store), store, pool))
+        memory = open_node_memory(engine, 64 << 20, least_bytes=0) if transport == "shared memory" else None
+        place = Place(engine, ExchangeService(engine, pool, store, node_memory=memory), store, pool, transport, memory)
+        if memory is not None:
+            memory.introduce()
+            deadline = time.monotonic() + _WAIT_S
+            while len(memory.readers) < engine.size - 1 and time.monotonic() < deadline:
+                time.sleep(1e-3)
+            assert len(memory.readers) == engine.size - 1, "a rank of this node has not mapped the segment"
+        return job(place)
 
     return run
 
@@ -90,7 +102,8 @@ def ids_of(df: pl.DataFrame, partitions: int) -> np.ndarray[Any, np.dtype[np.uin
 def spec_of(place: Place, step: int = 1, partitions_per_rank: int = 2, **options: Any) -> ExchangeSpec:
     """Partitions in runs over all ranks, every rank a source."""
     owners = tuple(rank for rank in range(place.size) for _ in range(partitions_per_rank))
-    return ExchangeSpec(step=step, owners=options.pop("owners", owners), sources=tuple(range(place.size)), schema=_SCHEMA, **options)
+    options = {"owners": owners, "transport": place.transport, **options}
+    return ExchangeSpec(step=step, sources=tuple(range(place.size)), schema=_SCHEMA, **options)
 
 
 def insert_tasks(exchange: Exchange, rank: int, tasks: int, rows: int, pieces: int = 3) -> None:

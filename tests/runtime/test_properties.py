@@ -169,6 +169,15 @@ def compression_makes_fewer_bytes_travel(session):
     assert sent("zstd") < sent("lz4") < sent("none")
 
 
+def shared_memory_is_read_in_place(session):
+    def in_place(transport):
+        shuffled = session.from_polars(TABLE).repartition(2, by="k").with_property(transport=transport)
+        return [e.bytes_in_place for _ in range(2) for e in Seen(session, shuffled).exchange(Pattern.HASH_SHUFFLE)]  # the first offers the memory
+
+    assert any(in_place("shared memory"))
+    assert not any(in_place("chunks"))
+
+
 def combiner_makes_fewer_rows_travel(session):
     def travelled(combiner):
         grouped = session.from_polars(TABLE).group_by("k").agg(pl.col("i").sum()).with_property(combiner=combiner)
@@ -272,6 +281,7 @@ EDGE_CASES = {
     "data_store": data_store_scratch_writes_blocks_at_once,
     "persistence": persistence_keep_frees_at_the_end_only,
     "compression": compression_makes_fewer_bytes_travel,
+    "transport": shared_memory_is_read_in_place,
     "combiner": combiner_makes_fewer_rows_travel,
     "most_bytes": most_bytes_plans_again_what_was_guessed_too_small,
 }

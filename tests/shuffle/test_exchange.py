@@ -1,5 +1,8 @@
 """The exchange on threads as ranks: the contract suite, and Hypothesis over shapes."""
 
+from functools import partial
+from typing import get_args
+
 import numpy as np
 import polars as pl
 import pytest
@@ -8,15 +11,17 @@ from hypothesis import strategies as st
 
 from hpcflow.errors import WorkerLostError
 from hpcflow.shuffle.exchange import ExchangeSpec
+from hpcflow.shuffle.exchange_spec import TransportName
 from hpcflow.testing.exchange_contract import EXCHANGE_CHECKS, on_exchange, spec_of
 from hpcflow.testing.run import run_local
 from tests.thorough import thorough
 
 
+@pytest.mark.parametrize("transport", get_args(TransportName))
 @pytest.mark.parametrize("workers", [thorough(1), thorough(2), 3])
 @pytest.mark.parametrize("check", EXCHANGE_CHECKS, ids=lambda check: check.__name__)
-def test_contract(check, workers):
-    check(lambda job: run_local(job, workers))
+def test_contract(check, workers, transport):
+    check(lambda job: run_local(partial(job, transport=transport), workers))
 
 
 def test_a_lost_rank_ends_the_waits_of_the_others(capfd):
@@ -39,8 +44,9 @@ def test_a_lost_rank_ends_the_waits_of_the_others(capfd):
     chunk_bytes=st.sampled_from([1, 64, 300, 1 << 20]),
     window_bytes=st.sampled_from([1, 500, 1 << 20]),
     compression=st.sampled_from(["none", "lz4", "zstd"]),
+    transport=st.sampled_from(get_args(TransportName)),
 )
-def test_every_row_arrives_once_at_its_partition_in_task_order(workers, owners, inserts, chunk_bytes, window_bytes, compression):
+def test_every_row_arrives_once_at_its_partition_in_task_order(workers, owners, inserts, chunk_bytes, window_bytes, compression, transport):
     owners = tuple(owner % workers for owner in owners)
     schema = pl.Schema({"value": pl.Int64, "task": pl.Int8})
     tables = [pl.DataFrame({"value": values, "task": [index] * len(values)}, schema=schema) for index, values in enumerate(inserts)]
@@ -52,6 +58,7 @@ def test_every_row_arrives_once_at_its_partition_in_task_order(workers, owners, 
         chunk_bytes=chunk_bytes,
         window_bytes=window_bytes,
         compression=compression,
+        transport=transport,
     )
 
     def job(place):
@@ -63,7 +70,7 @@ def test_every_row_arrives_once_at_its_partition_in_task_order(workers, owners, 
         exchange.wait(20)
         return {partition: exchange.extract([partition]) for partition in exchange.partition_sizes()}
 
-    found = {partition: df for result in run_local(on_exchange(job), workers) for partition, df in result.items()}
+    found = {partition: df for result in run_local(partial(on_exchange(job), transport=transport), workers) for partition, df in result.items()}
     everything = pl.concat([pl.DataFrame(schema=spec.schema), *tables])
     assert sorted(found) == list(range(len(owners)))
     for partition, df in found.items():

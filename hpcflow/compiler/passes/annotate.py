@@ -1,4 +1,4 @@
-"""Passes that only set execution properties: parallelism, data store, compression."""
+"""Passes that only set execution properties: parallelism, data flow, compression, transport."""
 
 from __future__ import annotations
 
@@ -32,8 +32,17 @@ def set_compression(dag: Dag, context: CompileContext) -> Dag:
     chosen = context.config.compression
     codec = ("lz4" if context.nodes > 1 else "none") if chosen == "auto" else chosen
     for edge in dag.edges:
-        if edge.properties.pattern.moves_rows and edge.properties.compression != codec:
+        in_place = edge.properties.transport == "shared memory"  # a user's choice
+        if edge.properties.pattern.moves_rows and edge.properties.compression != codec and not in_place:
             dag = dag.with_edge(edge, replace(edge, properties=edge.properties.with_changes(compression=codec)))
+    return dag
+
+
+def set_transport(dag: Dag, context: CompileContext) -> Dag:
+    """Frames that are not compressed are read where they were packed, by ranks of the same node: the copy of MPI is saved, and half of the memory."""
+    for edge in dag.edges:
+        if edge.properties.pattern.moves_rows and edge.properties.compression == "none":
+            dag = dag.with_edge(edge, replace(edge, properties=edge.properties.with_changes(transport="shared memory")))
     return dag
 
 

@@ -43,7 +43,18 @@ def _edge_fingerprint(properties: EdgeProperties) -> Any:
     return (
         *(
             getattr(properties, name)
-            for name in ("pattern", "columns", "partition_count", "ordered", "data_flow", "data_store", "persistence", "compression", "combiner")
+            for name in (
+                "pattern",
+                "columns",
+                "partition_count",
+                "ordered",
+                "data_flow",
+                "data_store",
+                "persistence",
+                "compression",
+                "transport",
+                "combiner",
+            )
         ),
         fingerprint_of(properties.keys),
         tuple((fingerprint_of(k.expression), k.descending, k.nulls_last) for k in properties.order),
