@@ -32,10 +32,18 @@ def _ready(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     ready = {key: _ready(part) for key, part in value.items()}
-    tables = [isinstance(part, dict) or (isinstance(part, list) and bool(part) and all(isinstance(p, dict) for p in part)) for part in ready.values()]
+    tables = [_is_table(part) for part in ready.values()]
     if tables != sorted(tables) and "_target_" not in value:  # TOML puts plain values before tables
         return {"_ordered_": [[key, part] for key, part in ready.items()]}
     return ready
+
+
+def _is_table(ready: Any) -> bool:
+    """Whether it is written below a header of its own. A list of mappings is where one of them is too long for a line, which tomli_w decides."""
+    if not isinstance(ready, list):
+        return isinstance(ready, dict)
+    text: str = require("tomli_w", "a TOML file").dumps({"k": ready})
+    return text.startswith("[[")
 
 
 def parse(text: str, source: str) -> tuple[Any, dict[tuple[Any, ...], int]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hpcflow.errors import ConfigError
@@ -81,6 +81,8 @@ VALUES = st.recursive(
 )
 
 
+@example(value={"a": None, "b": [None]}, format="toml")  # a short list of mappings is a line, which TOML puts before tables
+@example(value={"b": [{"x": "long" * 30}], "a": [None], "c": 1}, format="toml")
 @given(value=VALUES, format=st.sampled_from(FORMATS))
 def test_any_plain_value_comes_back_as_it_was(value: Any, format: Any) -> None:
     config = Partial(unannotated, x=value)
