@@ -71,17 +71,22 @@ def read_footer(path: str) -> Any:
         raise SourceError(f"{path} is no Parquet file or its footer is damaged: {error}") from error
 
 
+def schema_in_file(path: str, storage_options: dict[str, Any] | None = None) -> pl.Schema:
+    """Columns of the file itself, without those of its path. (`pl.read_parquet_schema` would take `f[12].parquet` for a pattern.)"""
+    return pl.scan_parquet(path, glob=is_remote(path), hive_partitioning=False, storage_options=storage_options).collect_schema()
+
+
 def check_one_schema(footers: Footers, file_schema: pl.Schema, missing: Literal["insert", "raise"], extra: Literal["ignore", "raise"]) -> None:
     """SourceError names the first file whose columns differ from `file_schema` (that of the first file, or the one given)."""
     local = [(path, footer) for path, footer in zip(footers.files, footers.metadata, strict=True) if footer is not None]
     known: list[Any] = []
     for path, footer in local:
-        if any(footer.schema.equals(other) for other in known):
-            continue
-        difference = schema_difference(pl.read_parquet_schema(path), file_schema, missing, extra)
+        if any(footer.schema.equals(other.schema) and footer.metadata == other.metadata for other in known):
+            continue  # the metadata names what Parquet's types do not: an Enum's categories, a Categorical
+        difference = schema_difference(schema_in_file(path), file_schema, missing, extra)
         if difference:
             raise SourceError(f"{path} does not have the schema of {footers.files[0]}: {difference}")
-        known.append(footer.schema)
+        known.append(footer)
 
 
 def schema_difference(found: Any, wanted: pl.Schema, missing: str = "raise", extra: str = "raise") -> str:

@@ -18,7 +18,7 @@ import polars as pl
 
 from hpcflow.errors import SourceError
 from hpcflow.ir.operators.base import fingerprint_of
-from hpcflow.ir.operators.parquet_footers import Footers, check_one_schema, read_footer, read_footers
+from hpcflow.ir.operators.parquet_footers import Footers, check_one_schema, read_footer, read_footers, schema_in_file
 from hpcflow.ir.operators.paths import FileList, PathsLike, is_remote, list_files
 from hpcflow.ir.operators.row_group_pruning import may_match
 from hpcflow.ir.operators.row_ranges import FileLayout, RowRun, cut_rows, cut_window
@@ -106,7 +106,7 @@ class ReadParquet(Source):
             glob=any(map(is_remote, files.files)),
         )
         found = _schema_of(scan, files)
-        file_schema = pl.Schema(schema) if schema is not None else _file_schema(first, storage_options)
+        file_schema = pl.Schema(schema) if schema is not None else schema_in_file(first, storage_options)
         in_path = _path_keys(first) if hive else []
         above = _path_keys(f"{files.directory}/") if files.directory else []  # folders above the one that was given name no columns
         full = pl.Schema({name: dtype for name, dtype in found.items() if name not in above or name in file_schema})
@@ -222,13 +222,6 @@ def _schema_of(scan: pl.LazyFrame, files: FileList) -> pl.Schema:
         return scan.collect_schema()
     except READ_ERRORS as error:
         raise SourceError(f"cannot read the schema of {files.label}: {error}") from error
-
-
-def _file_schema(first: str, storage_options: dict[str, Any] | None) -> pl.Schema:
-    """Columns of the first file itself, without those of its path."""
-    if is_remote(first):
-        return pl.scan_parquet(first, hive_partitioning=False, storage_options=storage_options).collect_schema()
-    return pl.Schema(pl.read_parquet_schema(first))
 
 
 def _path_keys(path: str) -> list[str]:

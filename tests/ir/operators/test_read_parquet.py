@@ -181,6 +181,25 @@ def test_file_paths_are_included_when_asked(tmp_path: Path) -> None:
     assert read_all(source, source.splits(SplitHint(3, 1 << 40)))["from"].to_list() == [paths[0]] * 3 + [paths[1]] * 3
 
 
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path: Path) -> None:
+    folder = tmp_path / "sub [1]"
+    folder.mkdir()
+    pl.DataFrame({"a": [1]}).write_parquet(folder / "f1.parquet")
+    pl.DataFrame({"b": ["x"]}).write_parquet(folder / "f[12].parquet")
+    source = ReadParquet.of(folder / "f[12].parquet")
+    assert source.scan(source.splits(SplitHint(1, 1 << 20))[0]).collect().to_dict(as_series=False) == {"b": ["x"]}
+    assert ReadParquet.of(folder / "f1.parquet").schema == {"a": pl.Int64}
+
+
+@pytest.mark.parametrize("other", [pl.Enum(["b", "a"]), pl.Categorical, pl.String])
+def test_files_whose_types_differ_in_their_categories_alone_are_refused_before_anything_runs(tmp_path: Path, other: Any) -> None:
+    paths = [tmp_path / "1.parquet", tmp_path / "2.parquet"]
+    for path, dtype in zip(paths, (pl.Enum(["a", "b"]), other), strict=True):
+        pl.DataFrame({"e": pl.Series(["a", "b"], dtype=dtype)}).write_parquet(path)
+    with pytest.raises(SourceError, match=r"2\.parquet does not have the schema of .*1\.parquet: column 'e' is "):
+        ReadParquet.of(paths)
+
+
 def test_paths_may_be_globs_lists_and_file_urls(tmp_path: Path) -> None:
     paths = _write(tmp_path, [3, 3], group=3)
     for given_paths in (str(tmp_path / "*.parquet"), paths, [Path(path) for path in paths], f"file://{paths[0]}"):
