@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hpcflow.errors import SourceError
@@ -38,11 +39,12 @@ class Footers:
     bytes_per_row: dict[str, float]
     """Estimated bytes in memory of one value of each column."""
     metadata: tuple[Any, ...]
-    """pyarrow's FileMetaData of each file (None for remote files), for their statistics."""
+    """pyarrow's FileMetaData of each file, for their statistics; None for remote files and for those with types that pyarrow does not know."""
 
 
 def read_footers(files: Sequence[str], schema: pl.Schema, read_rows: Callable[[str], int]) -> Footers:
-    """Read all footers, on threads. `read_rows(file)` counts the rows of a remote file. SourceError names a file that is missing or damaged."""
+    """Read all footers, on threads. `read_rows(file)` counts the rows of a file whose footer only Polars reads. SourceError names a file that is
+    missing or damaged."""
 
     def read(path: str) -> Any:
         return None if is_remote(path) else read_footer(path)
@@ -62,9 +64,11 @@ def read_footers(files: Sequence[str], schema: pl.Schema, read_rows: Callable[[s
 
 
 def read_footer(path: str) -> Any:
-    """pyarrow's FileMetaData of a local file. SourceError when it is missing, unreadable or damaged."""
+    """pyarrow's FileMetaData of a local file, None where it does not know a type (Int128). SourceError when it is missing, unreadable or damaged."""
     try:
         return pq.read_metadata(path, memory_map=True)
+    except pa.ArrowNotImplementedError:
+        return None
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
     except Exception as error:
@@ -78,15 +82,15 @@ def schema_in_file(path: str, storage_options: dict[str, Any] | None = None) -> 
 
 def check_one_schema(footers: Footers, file_schema: pl.Schema, missing: Literal["insert", "raise"], extra: Literal["ignore", "raise"]) -> None:
     """SourceError names the first file whose columns differ from `file_schema` (that of the first file, or the one given)."""
-    local = [(path, footer) for path, footer in zip(footers.files, footers.metadata, strict=True) if footer is not None]
+    local = [(path, footer) for path, footer in zip(footers.files, footers.metadata, strict=True) if not is_remote(path)]
     known: list[Any] = []
     for path, footer in local:
-        if any(footer.schema.equals(other.schema) and footer.metadata == other.metadata for other in known):
+        if footer is not None and any(footer.schema.equals(other.schema) and footer.metadata == other.metadata for other in known):
             continue  # the metadata names what Parquet's types do not: an Enum's categories, a Categorical
         difference = schema_difference(schema_in_file(path), file_schema, missing, extra)
         if difference:
             raise SourceError(f"{path} does not have the schema of {footers.files[0]}: {difference}")
-        known.append(footer)
+        known += [] if footer is None else [footer]
 
 
 def schema_difference(found: Any, wanted: pl.Schema, missing: str = "raise", extra: str = "raise") -> str:

@@ -146,11 +146,9 @@ def _extremes(footers: Footers, name: str, dtype: pl.DataType) -> list[pl.Series
 
 
 def _leaf(footer: Any, name: str) -> int | None:
-    """Number of the column's leaf in the file; None when there is none or it is nested."""
-    if footer is None:
-        return None
-    paths = [footer.schema.column(index).path for index in range(footer.num_columns)]
-    return paths.index(name) if name in paths else None
+    """Number of the column's leaf in the file; None when there is none or it is nested: a field b of a struct a has the path "a.b" too."""
+    leaves = [] if footer is None else [footer.schema.column(index) for index in range(footer.num_columns)]
+    return next((index for index, leaf in enumerate(leaves) if leaf.path == leaf.name == name), None)
 
 
 def _group_extremes(footer: Any, group: int, leaf: int | None) -> tuple[Any, Any, int | None]:
@@ -162,5 +160,5 @@ def _group_extremes(footer: Any, group: int, leaf: int | None) -> tuple[Any, Any
         return None, None, nulls
     try:
         return statistics.min, statistics.max, nulls
-    except (ValueError, NotImplementedError):  # not text, or a type pyarrow does not turn into Python
+    except (ValueError, NotImplementedError, OverflowError):  # not text, a type pyarrow does not turn into Python, a year that Python does not have
         return None, None, nulls

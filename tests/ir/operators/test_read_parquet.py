@@ -321,3 +321,46 @@ def test_flipped_bytes_read_or_are_named_and_never_crash(tmp_path_factory: pytes
         source.scan(splits[0]).collect()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         assert "f.parquet" in str(named_source_error(error, [(source, splits[0])]))
+
+
+def _filtered(source: ReadParquet, predicate: pl.Expr) -> pl.DataFrame:
+    pushed = source.with_pushdown(None, predicate)
+    return read_all(pushed, pushed.splits(WHOLE)).filter(predicate)
+
+
+def test_a_field_of_a_struct_is_not_taken_for_a_column_with_a_dot_in_its_name(tmp_path: Path) -> None:
+    table = pl.DataFrame({"a": [{"b": i} for i in range(40)], "a.b": [1000 - i for i in range(40)]})
+    table.write_parquet(tmp_path / "x.parquet", row_group_size=10)
+    predicate = pl.col("a.b") > 985
+    assert _filtered(ReadParquet.of(tmp_path), predicate).equals(table.filter(predicate))
+
+
+def test_a_column_of_the_path_is_not_judged_by_a_column_of_its_name_in_the_file(tmp_path: Path) -> None:
+    for year in (2020, 2021):
+        (tmp_path / f"year={year}").mkdir()
+        pl.DataFrame({"year": [year - 2000], "v": [year]}).write_parquet(tmp_path / f"year={year}" / "x.parquet")
+    assert _filtered(ReadParquet.of(tmp_path), pl.col("year") == 2021)["v"].to_list() == [2021]
+
+
+def test_dates_that_python_does_not_have_are_read(tmp_path: Path) -> None:
+    ticks = pl.Series([-(2**62), 2**62, 0, None], dtype=pl.Int64)
+    table = pl.DataFrame(
+        {"d": pl.Series([-(10**6), 10**7, 0, None], dtype=pl.Int32).cast(pl.Date), "t": ticks.cast(pl.Datetime("us")), "v": range(4)}
+    )
+    table.write_parquet(tmp_path / "x.parquet", row_group_size=2)
+    source = ReadParquet.of(tmp_path)
+    assert _filtered(source, pl.col("d") < datetime.date(2000, 1, 1))["v"].to_list() == [0, 2]
+    assert _filtered(source, pl.col("t") > datetime.datetime(2000, 1, 1))["v"].to_list() == [1]
+
+
+@pytest.mark.parametrize("dtype", [pl.Int128, pl.UInt128])
+def test_a_type_that_pyarrow_does_not_know_is_read(tmp_path: Path, dtype: Any) -> None:
+    table = pl.DataFrame({"x": pl.Series([2**100, 0, None], dtype=dtype), "v": range(3)})
+    for name in "ab":
+        table.write_parquet(tmp_path / f"{name}.parquet", row_group_size=1)
+    source = ReadParquet.of(tmp_path)
+    assert (source.schema, source.statistics().rows) == (table.schema, 6)
+    assert read_all(source, source.splits(SplitHint(3, 1 << 40))).equals(pl.concat([table, table]))
+    table.drop("v").write_parquet(tmp_path / "c.parquet")
+    with pytest.raises(SourceError, match=r"c\.parquet does not have the schema of .*a\.parquet: column 'v' is missing"):
+        ReadParquet.of(tmp_path)
