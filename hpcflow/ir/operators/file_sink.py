@@ -65,7 +65,7 @@ class FileSink(Sink):
         skipped = _check_target(directory, mode)
         sink = cls(directory, schema, mode, options, durable, uuid.uuid4().hex[:12], not os.path.isdir(directory), skipped)  # type: ignore[arg-type]
         try:
-            sink.write_frame(pl.DataFrame(schema=schema), BytesIO())
+            sink.write_frame(pl.DataFrame(schema=schema).clear(1), BytesIO())  # of nulls: Polars writes some types only as long as there are no rows
         except Exception as error:
             raise SinkError(f"{cls.name} cannot write these columns or options: {error}") from error
         return sink

@@ -203,7 +203,7 @@ class ReadParquet(Source):
         footers = self._held()
         if self.predicate is None or not self.options.use_statistics:
             return footers.group_rows
-        in_path = self.options.hive_schema or {}  # a column of this name in a file is not read
+        in_path = self.options.hive_schema or pl.Schema()  # a column of this name in a file is not read
         in_file = pl.Schema({name: dtype for name, dtype in self.options.file_schema.items() if name not in in_path})
         return np.where(may_match(footers, in_file, self.predicate), footers.group_rows, 0)
 

@@ -169,6 +169,8 @@ def test_wrong_targets_and_options_are_named_before_anything_runs(tmp_path: Path
         WriteParquet.to(tmp_path / "out", FRAME.schema, compression="zip")
     with pytest.raises(SinkError, match="write_csv cannot write"):
         WriteCsv.to(tmp_path / "out", pl.Schema({"l": pl.List(pl.Int64)}))
+    with pytest.raises(SinkError, match="duration"):  # Polars writes a column of it that has no rows
+        WriteCsv.to(tmp_path / "out", pl.Schema({"d": pl.Duration("ms")}))
     with pytest.raises(SinkError, match="s3://"):
         WriteParquet.to("s3://bucket/out", FRAME.schema)
     assert names(tmp_path) == ["file"]

@@ -79,6 +79,14 @@ def test_every_type_comes_back_from_ipc(tmp_path: Path) -> None:
     assert read_all(source.with_pushdown(("enum", "str"), None), source.splits(MANY)).equals(frame.select("enum", "str"))
 
 
+def test_a_type_that_pyarrow_does_not_know_comes_back_from_ipc(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"x": pl.Series([2**100, None, 0] * 4, dtype=pl.Int128), "y": pl.Series([2**127, 1, None] * 4, dtype=pl.UInt128)})
+    frame.write_ipc(tmp_path / "f.arrow", record_batch_size=2)
+    source = ReadIpc.of(tmp_path)
+    assert (source.schema, source.statistics().rows) == (frame.schema, 12)
+    assert read_all(source, source.splits(SplitHint(3, 1 << 40))).equals(frame)
+
+
 @pytest.mark.parametrize("content", [b"", b"ARROW1\0\0", b"not arrow", b"ARROW1\0\0" + b"\xff" * 200 + b"ARROW1"])
 def test_a_damaged_ipc_file_is_named(tmp_path: Path, content: bytes) -> None:
     pl.DataFrame({"a": [1]}).write_ipc(tmp_path / "0.arrow")
