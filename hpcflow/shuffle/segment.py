@@ -13,6 +13,8 @@ Another process of the same user maps it by the numbers in its `SegmentAddress`,
 from __future__ import annotations
 
 import bisect
+import ctypes
+import errno
 import mmap
 import os
 import secrets
@@ -23,7 +25,9 @@ from typing import Final
 from hpcflow.comm.base import UNIT_BYTES
 
 _STAMP_BYTES: Final = 16
-_HEAD_BYTES: Final = 4096
+_HEAD_BYTES: Final = mmap.PAGESIZE
+_COMMIT_BYTES: Final = 8 << 20
+_MADV_POPULATE_WRITE: Final = 23  # Linux 5.14
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +49,13 @@ class Segment:
         self._mapping = mmap.mmap(descriptor, size_bytes)
         self._descriptor = descriptor
         self.memory = memoryview(self._mapping)
+        self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._mapping))
         self.address = SegmentAddress(os.getpid(), descriptor, size_bytes, secrets.token_bytes(_STAMP_BYTES))
         self.memory[:_STAMP_BYTES] = self.address.stamp
         self._starts = [_HEAD_BYTES]  # of the free extents, in order; `_sizes` beside it
         self._sizes = [size_bytes - _HEAD_BYTES]
         self._taken: dict[int, int] = {}  # offset -> size
+        self._committed = _HEAD_BYTES  # pages up to here are there
         self._lock = threading.Lock()
 
     @classmethod
@@ -76,6 +82,8 @@ class Segment:
             for index, size in enumerate(self._sizes):
                 if size >= wanted:
                     offset = self._starts[index]
+                    if not self._commit(offset + wanted):
+                        return None
                     if size == wanted:
                         del self._starts[index], self._sizes[index]
                     else:
@@ -98,6 +106,16 @@ class Segment:
                 self._starts.insert(index, offset)
                 self._sizes.insert(index, size)
 
+    def _commit(self, end: int) -> bool:
+        """Have pages up to `end`; False when the system has none left, which a write into the mapping would learn by SIGBUS."""
+        if end <= self._committed:
+            return True
+        stop = min(len(self.memory), -(-end // _COMMIT_BYTES) * _COMMIT_BYTES)
+        if _populate(self._address + self._committed, stop - self._committed):
+            self._committed = stop
+            return True
+        return False
+
     @property
     def allocated_bytes(self) -> int:
         with self._lock:
@@ -108,6 +126,16 @@ class Segment:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def _populate(address: int, size_bytes: int) -> bool:
+    """Make the system find memory for these pages now (without the GIL). True as well where the kernel does not offer it."""
+    if _libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(size_bytes), _MADV_POPULATE_WRITE) == 0:
+        return True
+    return ctypes.get_errno() == errno.EINVAL
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def attach(address: SegmentAddress) -> memoryview | None:

@@ -1,5 +1,6 @@
 """Shared memory of a node: extents, mapping by another process, and when a frame's place is free again."""
 
+import os
 import subprocess
 import sys
 import time
@@ -49,6 +50,18 @@ def test_extents_never_overlap_and_all_memory_comes_back(steps):
         segment.free(offset)
     assert segment.allocated_bytes == 0
     assert segment.allocate(60 << 10) == whole
+    segment.close()
+
+
+def test_memory_that_the_system_does_not_have_is_no_room():
+    segment = Segment.create(64 << 20)
+    os.ftruncate(segment.address.descriptor, 16 << 20)  # what lies behind the end of the file cannot be had either
+    assert segment.allocate(32 << 20) is None
+    offset = segment.allocate(8 << 20)
+    segment.memory[offset : offset + (8 << 20)] = bytes(8 << 20)
+    assert segment.allocate(8 << 20) is None
+    segment.free(offset)
+    assert segment.allocate(8 << 20) == offset
     segment.close()
 
 
