@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 import pytest
 
+from hpcflow.errors import LaunchError
 from hpcflow.launch.launchers import srun
 from hpcflow.launch.launchers.mpirun import Flavour
 from hpcflow.launch.launchers.request import LaunchRequest
@@ -51,3 +53,11 @@ def test_an_mpi_gets_the_pmi_it_speaks(flavour: Flavour, text: str, kind: str | 
 
 def test_old_slurm_lists_are_read_too() -> None:
     assert srun.parse_mpi_list("srun: MPI types are...\nsrun: none\nsrun: pmi2\n") == {"none", "pmi2"}
+
+
+def test_an_srun_that_finds_no_slurm_offers_nothing_and_says_why(tmp_path: Path) -> None:
+    program = tmp_path / "srun"
+    program.write_text("#!/bin/sh\necho 'srun: error: fetch_config: lookup failed' >&2\necho 'srun: fatal: no configuration source' >&2\nexit 1\n")
+    program.chmod(0o755)
+    with pytest.raises(LaunchError, match=r"--mpi=list failed \(srun: fatal: no configuration source\)"):
+        srun.offered(str(program))

@@ -61,9 +61,13 @@ def parse_mpi_list(text: str) -> frozenset[str]:
 
 
 def offered(srun: str = "srun", timeout_s: float = 20.0) -> frozenset[str]:
-    """Asks srun for its MPI plugins; raises LaunchError when srun cannot be run."""
+    """Asks srun for its MPI plugins; raises LaunchError when srun cannot be run, or finds no Slurm."""
     try:
         answer = subprocess.run([srun, "--mpi=list"], capture_output=True, text=True, timeout=timeout_s, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise LaunchError(f"{srun} --mpi=list did not run ({error}): is Slurm's client installed on this host?") from error
-    return parse_mpi_list(answer.stdout + answer.stderr)
+    said = answer.stdout + answer.stderr
+    if answer.returncode != 0:
+        last = (said.strip().splitlines() or [f"exit status {answer.returncode}"])[-1]
+        raise LaunchError(f"{srun} --mpi=list failed ({last}): do this on a host that Slurm is set up on, or say launcher='mpirun'")
+    return parse_mpi_list(said)
