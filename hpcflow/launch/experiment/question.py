@@ -54,8 +54,24 @@ def latest(kind: str, poll_s: float, executor: Executor, handles: Sequence[JobHa
         if mine:
             wanted = {handle.key: handle for handle in [*_everybodys(kind, cluster), *handles]}
             write_json(base / f"answer-{name}.json", _ask(executor, wanted))
-    found = read_json(base / f"answer-{name}.json")
-    return Answer() if found is None else Answer(found["asked"], {key: status_from_json(job) for key, job in found["jobs"].items()}, found["error"])
+    return _read(base / f"answer-{name}.json")
+
+
+_answers: dict[Path, tuple[tuple[int, int], Answer]] = {}
+"""File -> (which one it was, the answer in it): whoever looks once a second reads each answer once."""
+
+
+def _read(path: Path) -> Answer:
+    try:
+        about = path.stat()
+    except FileNotFoundError:
+        return Answer()
+    which = about.st_ino, about.st_mtime_ns
+    if path not in _answers or _answers[path][0] != which:
+        found = read_json(path)
+        jobs = {key: status_from_json(job) for key, job in found["jobs"].items()}
+        _answers[path] = which, Answer(found["asked"], jobs, found["error"])
+    return _answers[path][1]
 
 
 def cluster_of(handle: JobHandle) -> str:
