@@ -4,7 +4,19 @@ import pytest
 
 from hpcflow.errors import ConfigError
 from hpcflow.launch.executors.base import FailureClass, JobState, JobStatus
-from hpcflow.launch.experiment.decide import Attempt, Skip, Submit, TaskState, exit_status, may_retry, next_steps, retry_at_s, state_of, verdict
+from hpcflow.launch.experiment.decide import (
+    Attempt,
+    Skip,
+    Submit,
+    TaskState,
+    cannot_begin,
+    exit_status,
+    may_retry,
+    next_steps,
+    retry_at_s,
+    state_of,
+    verdict,
+)
 from hpcflow.launch.experiment.model import Condition, Spec, Task, order, spec_from_json
 from hpcflow.launch.experiment.retries import budgets, pauses
 
@@ -59,6 +71,22 @@ def test_what_cannot_run_is_skipped_with_the_reason_and_so_is_what_needs_it():
     steps = next_steps(s, {"a": BAD}, {}, frozenset(), 0)
     assert steps == [Skip("b", "all_succeeded cannot come true: a failed"), Submit("d", 1)]
     assert next_steps(s, {"a": BAD, "d": OK}, {"b": "x"}, frozenset(), 0) == [Skip("c", "all_succeeded cannot come true: b skipped")]
+
+
+def test_what_waits_in_slurms_queue_for_what_has_ended_otherwise_is_skipped_whatever_slurm_remembers():
+    s = spec(task("a"), task("b", "a"), task("c", "b"), task("d", "a", condition=Condition.ANY_FAILED))
+    for state in (JobState.PENDING, JobState.UNKNOWN, JobState.CANCELLED):
+        waiting = (Attempt(1, JobStatus(state)),)
+        sent = {"b": waiting, "c": waiting, "d": waiting}
+        wanted = {"b": "all_succeeded cannot come true: a failed", "c": "all_succeeded cannot come true: b skipped"}
+        assert cannot_begin(s, {"a": BAD, **sent}, (), ()) == wanted
+        assert cannot_begin(s, {"a": OK, **sent}, (), ()) == {"d": "any_failed cannot come true: a succeeded"} | (
+            {"c": "all_succeeded cannot come true: b cancelled"} if state is JobState.CANCELLED else {}
+        )
+        assert cannot_begin(s, {"a": BAD, **sent}, (), {"b", "c"}) == {}  # whoever cancelled them did that
+        assert cannot_begin(s, {"a": (Attempt(1, JobStatus(JobState.RUNNING)),), **sent}, (), ()) == (
+            {"c": "all_succeeded cannot come true: b cancelled"} if state is JobState.CANCELLED else {}
+        )
 
 
 def test_a_retry_comes_after_its_back_off_and_only_within_the_budget_of_its_kind():

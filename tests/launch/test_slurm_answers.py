@@ -91,19 +91,32 @@ def test_a_job_is_not_unknown_while_somebody_who_might_know_it_gives_no_answer(p
     assert failed.value.told == {} and name in str(failed.value)
 
 
-def test_a_job_that_nobody_knows_is_unknown_once_both_have_said_so(programs, tmp_path):
+def test_a_job_that_nobody_knows_is_unknown_if_it_has_begun_once_both_have_said_so(programs, tmp_path):
     programs.fail("scontrol", says=NO_JOB)
     programs.fail("sacct", says="Slurm accounting storage is disabled")
-    (status,) = SlurmExecutor().states(jobs(tmp_path, "5")).values()
-    assert status.state is JobState.UNKNOWN
+    begun, never = jobs(tmp_path, "5", "6")
+    (Path(begun.directory) / "claim.json").write_text("{}")
+    found = SlurmExecutor().states([begun, never])
+    assert found["k-5"].state is JobState.UNKNOWN
+    assert found["k-6"].state is JobState.CANCELLED and found["k-6"].reason.startswith("the job has never begun")
+
+
+def test_elements_that_never_began_are_read_out_of_one_line_of_accounting_in_which_nothing_is_cut_short(programs, tmp_path):
+    programs.answer("sacct", "6_[0-1,3%2]|CANCELLED by 0|0:0\n6_2|COMPLETED|0:0\n")
+    programs.answer("scontrol", "")
+    found = SlurmExecutor().states(jobs(tmp_path, *(f"6_{i}" for i in range(5))))
+    assert [found[f"k-6_{i}"].state.value for i in (0, 1, 3)] == ["cancelled"] * 3
+    assert "no exit file" in found["k-6_2"].reason and found["k-6_4"].reason.startswith("the job has never begun")
+    assert slurm_commands.call(("/usr/bin/env",)).stdout.count("SLURM_BITSTR_LEN=0\n") == 1
 
 
 def test_a_missing_sacct_is_an_answer_where_slurm_keeps_no_accounts(programs, tmp_path):
     programs.missing("sacct")
     programs.fail("scontrol", times=1, says=NO_JOB)
     programs.answer("scontrol", NO_ACCOUNTS)
-    (status,) = SlurmExecutor().states(jobs(tmp_path, "5")).values()
-    assert status.state is JobState.UNKNOWN
+    (handle,) = jobs(tmp_path, "5")
+    (Path(handle.directory) / "claim.json").write_text("{}")
+    assert SlurmExecutor().states([handle])["k-5"].state is JobState.UNKNOWN
 
 
 def test_accounting_answers_when_scontrol_does_not_and_some_answers_are_kept_without_others(programs, tmp_path):

@@ -80,4 +80,4 @@ def test_accounting_tells_of_jobs_that_slurm_itself_has_forgotten(failing_cases)
     told = {name: (found[handle.key].state, found[handle.key].code) for name, handle in handles.items()}
     assert told == {"shell killed": (JobState.FAILED, 137), "no file": (JobState.FAILED, 0), "cancelled": (JobState.CANCELLED, None)}, found
     assert "no exit file" in found[handles["no file"].key].reason
-    assert found["nobody-1"].state is JobState.UNKNOWN
+    assert found["nobody-1"].state is JobState.CANCELLED and "never begun" in found["nobody-1"].reason

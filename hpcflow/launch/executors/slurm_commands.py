@@ -34,6 +34,7 @@ _NO_JOB = ("Invalid job id", "Invalid job array")
 _NO_ACCOUNTING = "accounting storage is disabled"
 _OVER = ("Invalid job id", "already completing", "already completed", "not an active job")
 """What scancel says of jobs that have ended."""
+FORGOTTEN = JobStatus(JobState.UNKNOWN, reason="Slurm does not know the job any more, and it has left no exit file")
 _FEW = 4
 """Jobs that scontrol is asked for one by one; more are read from one list of all jobs."""
 
@@ -44,10 +45,9 @@ class MissingProgramError(LaunchError):
 
 def call(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Run it without what a batch system put into this process's environment. Raises MissingProgramError; QueryFailedError after a minute."""
+    variables = without_launcher(os.environ) | {"SLURM_BITSTR_LEN": "0"}  # long lists of an array's indices are not cut short
     try:
-        return subprocess.run(
-            argv, capture_output=True, text=True, env=without_launcher(os.environ), timeout=COMMAND_TIMEOUT_S, check=False, errors="replace"
-        )
+        return subprocess.run(argv, capture_output=True, text=True, env=variables, timeout=COMMAND_TIMEOUT_S, check=False, errors="replace")
     except (FileNotFoundError, PermissionError) as error:
         raise MissingProgramError(f"{argv[0]} is not on PATH: is this a submit host of a Slurm cluster?") from error
     except subprocess.TimeoutExpired as error:
@@ -147,7 +147,7 @@ def forgotten(ids: Sequence[str]) -> dict[str, JobStatus]:
     missing = [id for id in ids if id not in found]
     if missing and problem is not None:
         raise QueryFailedError(str(problem), found) from problem
-    return found | dict.fromkeys(missing, JobStatus(JobState.UNKNOWN, reason="Slurm does not know the job any more, and it has left no exit file"))
+    return found | dict.fromkeys(missing, FORGOTTEN)
 
 
 @cache

@@ -103,15 +103,32 @@ def parse_scontrol_list(text: str) -> dict[str, JobStatus]:
 
 
 def parse_sacct(text: str) -> dict[str, JobStatus]:
-    """Id -> status of the lines of `sacct --parsable2 --format=JobID,State,ExitCode`.
+    """Id -> status of the lines of `sacct --parsable2 --format=JobID,State,ExitCode`. Elements of an array that never began share a line.
 
     >>> parse_sacct("12_3|CANCELLED by 0|0:15\\n")["12_3"].state.value
     'cancelled'
+    >>> list(parse_sacct("12_[0-1,4%2]|CANCELLED|0:0\\n"))
+    ['12_0', '12_1', '12_4']
     """
-    lines = [line.split("|") for line in text.splitlines()]
-    return {
-        id: status_of_scontrol({"JobState": state.split()[0], "ExitCode": code}) for id, state, code in (x for x in lines if len(x) == 3) if state
-    }
+    found: dict[str, JobStatus] = {}
+    for parts in (line.split("|") for line in text.splitlines()):
+        if len(parts) == 3 and parts[1]:
+            status = status_of_scontrol({"JobState": parts[1].split()[0], "ExitCode": parts[2]})
+            found |= dict.fromkeys(elements_of(parts[0]), status)
+    return found
+
+
+def elements_of(id: str) -> list[str]:
+    """The ids of an array's elements, as Slurm writes several in one; of anything else the id itself.
+
+    >>> elements_of("12_[3,7-8%2]"), elements_of("12_3"), elements_of("12")
+    (['12_3', '12_7', '12_8'], ['12_3'], ['12'])
+    """
+    match = re.fullmatch(r"(\d+)_\[([\d,-]+)(%\d+)?\]", id)
+    if match is None:
+        return [id]
+    runs = (part.partition("-") for part in match[2].split(","))
+    return [f"{match[1]}_{index}" for first, _, last in runs for index in range(int(first), int(last or first) + 1)]
 
 
 def status_of_scontrol(facts: dict[str, str]) -> JobStatus:

@@ -118,6 +118,8 @@ def _closer(handle: JobHandle, told: JobStatus) -> JobStatus:
         return taken_from_its_node(handle.directory)
     if ended is not None:
         return query.settled(ended, told) if query.killed(ended) else ended
+    if told == commands.FORGOTTEN and not (Path(handle.directory) / "claim.json").exists():
+        return JobStatus(JobState.CANCELLED, reason="the job has never begun, and Slurm does not know it any more")
     if not told.state.final:
         return told
     explained = reason_in_logs(handle.directory) if told.state is not JobState.SUCCEEDED else None

@@ -12,7 +12,7 @@ Invariant: a dependent is decided only when none of the tasks it needs has an at
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -131,6 +131,23 @@ def why_not(task: Task, states: Mapping[str, TaskState]) -> str:
     """The reason of a skipped task."""
     ends = ", ".join(f"{name} {states[name].value}" for name in task.needs)
     return f"{task.condition.value} cannot come true: {ends}"
+
+
+def cannot_begin(spec: Spec, attempts: Mapping[str, Sequence[Attempt]], skipped: Collection[str], cancelled: Collection[str]) -> dict[str, str]:
+    """Tasks that were submitted with dependencies of Slurm's and will not run, since what they need has ended otherwise; task -> why.
+
+    It is told from our own records: Slurm forgets such jobs within minutes, and without accounting nobody knows what became of them.
+    """
+    found: dict[str, str] = {}
+    states: dict[str, TaskState] = {}
+    for task in order(spec.tasks):
+        own = attempts.get(task.name, ())
+        states[task.name] = state = state_of(task, own, task.name in skipped, task.name in cancelled)
+        waits = state in (TaskState.PENDING, TaskState.UNKNOWN, TaskState.CANCELLED) and task.name not in cancelled
+        if own and waits and task.needs and verdict(task.condition, [states[name] for name in task.needs]) is False:
+            found[task.name] = why_not(task, states)
+            states[task.name] = TaskState.SKIPPED
+    return found
 
 
 def to_run_again(tasks: Sequence[Task], states: Mapping[str, TaskState]) -> list[Task]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from hpcflow.launch.executors.attempt_files import read_exit
 from hpcflow.launch.executors.base import Executor, JobHandle, JobState, JobStatus, QueryFailedError
 from hpcflow.launch.executors.registry import from_json
-from hpcflow.launch.experiment.decide import Attempt, TaskState, state_of
+from hpcflow.launch.experiment.decide import Attempt, TaskState, cannot_begin, state_of
 from hpcflow.launch.experiment.model import Task
 from hpcflow.launch.experiment.question import Answer, cluster_of, latest
 from hpcflow.launch.experiment.records import Records
@@ -85,6 +85,10 @@ class Hearing:
                 for name in names:
                     status = told.get(self.running[name].handle.key)
                     changed |= status is not None and self._learn(name, status)
+        if changed:
+            for name, reason in cannot_begin(self.spec, self.attempts, self.skipped, self.cancelled).items():
+                self.running.pop(name, None)  # Slurm takes the job out of its queue by itself
+                self._skip(name, reason)
         return changed
 
     def _told(self, kind: str, cluster: str, executor: Executor, handles: list[JobHandle]) -> Mapping[str, JobStatus]:
@@ -122,11 +126,6 @@ class Hearing:
         task, running = self.spec.task(name), self.running[name]
         if status == running.told:
             return False
-        if status.state is JobState.CANCELLED and status.reason.startswith("Dependency"):  # submitted with a dependency of Slurm's
-            del self.running[name]
-            self.attempts[name].pop()
-            self._skip(name, f"{task.condition.value} cannot come true")
-            return True
         if status.state is not running.told.state:
             self.records.observe(name, running.number, status)
         running.told = status

@@ -17,7 +17,7 @@ from typing import Any
 from hpcflow.errors import LaunchError
 from hpcflow.launch.executors.attempt_files import read_exit, taken_from_its_node
 from hpcflow.launch.executors.base import FailureClass, JobHandle, JobState, JobStatus, status_from_json
-from hpcflow.launch.experiment.decide import Attempt, TaskState, state_of
+from hpcflow.launch.experiment.decide import Attempt, TaskState, cannot_begin, state_of
 from hpcflow.launch.experiment.model import Spec, Task, spec_from_json
 from hpcflow.launch.files import append_line, create_json, make_directory, read_json, read_lines, write_bytes, write_json
 
@@ -109,6 +109,11 @@ class Records:
         value = read_json(self.attempt_directory(task, number) / "submitted.json")
         return None if value is None else JobHandle(value["key"], value["directory"], value["id"], value["facts"])
 
+    def attempt_numbers(self, task: Task) -> list[int]:
+        """Of the attempts that were announced, by a listing: for who looks often."""
+        folder = self._attempts_folder(task)
+        return sorted(int(name) for name in _listing(folder) if name.isdigit() and os.path.exists(f"{folder}/{name}/intent.json"))
+
     def later_attempts(self, task: Task, number: int) -> list[Attempt]:
         """Attempts after `number`, as the files say."""
         return [attempt for attempt in self._attempts(task, {}) if attempt.number > number]
@@ -153,10 +158,10 @@ class Records:
             attempts[task.name] = tuple(self._attempts(task, observed))
             if attempts[task.name]:
                 handles[task.name] = self.handle(task, attempts[task.name][-1].number)
-        return View(spec, attempts, handles, skipped, frozenset(cancelled))
+        return View(spec, attempts, handles, skipped | cannot_begin(spec, attempts, skipped, cancelled), frozenset(cancelled))
 
     def _attempts(self, task: Task, observed: Mapping[tuple[str, int], tuple[JobStatus, float]]) -> list[Attempt]:
-        folder = f"{self.directory}/tasks/{task.directory}/attempts"  # texts and listings: this is read for thousands of tasks
+        folder = self._attempts_folder(task)
         numbers = sorted(int(name) for name in _listing(folder) if name.isdigit())
         found = []
         for number in numbers:
@@ -180,6 +185,9 @@ class Records:
                     status = JobStatus(JobState.RUNNING, reason="has begun")
                 found.append(Attempt(number, status, when))
         return found
+
+    def _attempts_folder(self, task: Task) -> str:
+        return f"{self.directory}/tasks/{task.directory}/attempts"  # texts and listings: these are read for thousands of tasks
 
 
 def _listing(folder: str) -> set[str]:

@@ -49,7 +49,4 @@ def _write_down(records: Records, view: View, told: Mapping[str, JobStatus]) -> 
         status = None if handle is None or last.status.state.final else told.get(handle.key)
         if status is None or status == last.status or (status.state is JobState.PENDING and last.status.state is JobState.RUNNING):
             continue  # an answer may be older than what the job itself has written
-        if status.state is JobState.CANCELLED and status.reason.startswith("Dependency"):
-            records.note("skipped", task=name, reason=f"{view.spec.task(name).condition.value} cannot come true")
-        else:
-            records.observe(name, last.number, status)
+        records.observe(name, last.number, status)
