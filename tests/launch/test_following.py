@@ -17,11 +17,11 @@ from hpcflow.errors import ConfigError, LaunchError
 from hpcflow.launch.config.script import Script
 from hpcflow.launch.executors.local import LocalExecutor
 from hpcflow.launch.executors.processes import boot_id, process_start
-from hpcflow.launch.experiment import abandoned, starting
+from hpcflow.launch.experiment import abandoned, log_tail, starting
 from hpcflow.launch.experiment.decide import TaskState, to_run_again
 from hpcflow.launch.experiment.experiment import Experiment
 from hpcflow.launch.experiment.lease import Lease, driven, last_holder
-from hpcflow.launch.experiment.log_tail import LogTail, follow
+from hpcflow.launch.experiment.log_tail import Follower, LogTail, follow
 from hpcflow.launch.experiment.model import Condition, Task
 from hpcflow.launch.experiment.records import Records
 from hpcflow.launch.files import write_json
@@ -97,6 +97,26 @@ def test_the_tail_of_a_running_experiment_loses_no_line_either(at_home):
     lines = out.getvalue().splitlines()
     assert [line for line in lines if line.startswith("t | ")] == [f"t | {line}" for line in LOG]
     assert [line for line in lines if line.startswith("t main-rank-1 | ")] == [f"t main-rank-1 | {line}" for line in RANK]
+
+
+def test_an_attempt_whose_end_was_seen_is_soon_not_read_any_more_and_a_further_one_is(at_home, monkeypatch):
+    exp = Experiment("ends")
+    exp.add(Script(inline="printf 'a\nb'; exit 1"), name="t")
+    exp.run(quiet=True)
+    records = Records(exp.directory)
+    task = records.spec().task("t")
+    follower = Follower(records, task)
+    assert [line for _, _, line in follower.added()] == ["a"] and list(follower.ended) == [1]
+    assert list(follower.added()) == []
+    monkeypatch.setattr(log_tail, "SETTLED_S", -1.0)
+    assert [line for _, _, line in follower.added()] == ["b"]  # nobody writes there any more, so the line is whole
+    monkeypatch.setattr(follower._executor.__class__, "logs", lambda self, directory: pytest.fail(directory))
+    assert list(follower.added(whole=False)) == []
+    monkeypatch.undo()
+    further = records.write_intent(task, 2, "key-2")
+    (further / "logs").mkdir()
+    (further / "logs" / "log.txt").write_text("c\n")
+    assert [(number, line) for number, _, line in follower.added()] == [(2, "c")]
 
 
 def test_who_waits_for_a_killed_driver_is_told_so_in_a_line_and_how_to_go_on(at_home, capsys):

@@ -145,10 +145,10 @@ class Submitted:
         task = spec.task(name)
         if command is not None:
             commands.find(task, command)
-        numbers = [found.number for found in records.view(spec).attempts[name]]
+        numbers = records.attempt_numbers(task)
         if attempt is not None and attempt not in numbers:
             raise ConfigError(f"task {name!r} has no attempt {attempt}; there are {numbers or 'none'}")
-        return log_tail.log_paths(records, task, attempt or numbers[-1], command, rank) if numbers else []
+        return log_tail.log_paths(from_json(task.executor), records, task, attempt or numbers[-1], command, rank) if numbers else []
 
     def result(self, name: str) -> Any:
         """What a task's newest attempt kept. Raises LaunchError when that is nothing, ConfigError when there is no such task."""
