@@ -52,6 +52,24 @@ def test_patterns_choose_and_secrets_stay_unless_named():
     assert packed(pack(PatternPackager(include=("main.py", ".env")))) == [".env", "main.py"]
 
 
+def test_what_is_named_like_a_key_or_is_one_stays_and_code_that_sounds_like_one_goes(project):
+    keys = ("id_ed25519", "id_ecdsa.old", "credentials.json", "tls.p12")
+    code = ("id_map.py", "id_table.csv", "credentials.py", "about-keys.md")
+    for name in (*keys, *code):
+        (project / name).write_text("text\n")
+    (project / "deploy").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\n")  # a name of its own
+    (project / "about-keys.md").write_text("It begins with\n-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    package = pack(PatternPackager(include=("*",), exclude=("lib/**", "data.bin")))
+    assert packed(package) == sorted([*code, "main.py", "run.sh"])
+    assert any("and 1 more" in note for note in package.notes)
+    git("init")
+    git("add", "main.py")
+    git("commit", "-m", "first")
+    package = pack(GitArchivePackager(untracked="include"))
+    assert not {*keys, "deploy", ".env"} & {*packed(package)} and {*code} <= {*packed(package)}
+    assert any(note.startswith("left out as secrets: .env, credentials.json, deploy, id_ecdsa.old") for note in package.notes)
+
+
 def test_the_same_content_is_one_package_and_other_content_another(project):
     first = pack(PatternPackager())
     assert pack(PatternPackager()).digest == first.digest

@@ -1,6 +1,6 @@
 """The state of the sources an experiment was started from: commit, branch, and what differs from the commit as a patch.
 
-Invariant: asks git and changes nothing; files that look like secrets (`.env`, `*.pem`, `id_*`, ...) are in no patch, and untracked files are named,
+Invariant: asks git and changes nothing; files that look like secrets (`.env`, `*.pem`, `id_rsa`, ...) are in no patch, and untracked files are named,
 not read.
 
     facts, patch = git_state(Path.cwd())      # {"commit": "9f3c...", "branch": "main", "changed": True, ...}, b"diff --git ..."
@@ -9,6 +9,7 @@ not read.
 from __future__ import annotations
 
 import subprocess
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,9 @@ def git_state(root: Path) -> tuple[dict[str, Any], bytes] | None:
     elif patch:
         facts["patch"] = "dirty.patch"
     others = (_git(root, "-C", top, "ls-files", "--others", "--exclude-standard", "-z") or b"").decode(errors="replace").split("\0")
-    names = [name for name in others if name and not is_secret(Path(name).name)]
+    names = list(islice((name for name in others if name and not is_secret(Path(top) / name)), _UNTRACKED))
     if names:
-        facts["untracked"] = names[:_UNTRACKED]
+        facts["untracked"] = names
     return facts, patch
 
 

@@ -1,7 +1,7 @@
 """A packager chooses files; packing copies them into a folder named by their content.
 
 Invariant: the same content gives the same folder, whoever packed it and when; a folder is there whole or not at all, with a manifest that the job
-checks; secrets (`.env`, `*.pem`, `id_*`, ...) are packed only when they are asked for by name.
+checks; secrets (`.env`, `*.pem`, private keys, ...) are packed only when they are asked for by name, and what was left out is said.
 
     package = pack(PatternPackager(include=("mylib/**/*.py",)))
     package.path          # ~/.local/share/hpcflow/code/3fb0.../files
@@ -22,7 +22,11 @@ from hpcflow.errors import ConfigError, LaunchError
 from hpcflow.launch.files import make_directory, write_json
 from hpcflow.launch.home import home, home_path
 
-SECRET_NAMES = (".env", ".env.*", "*.pem", "*.key", "id_*", ".netrc", ".pypirc", "*.kdbx", "credentials*")
+SECRET_NAMES = (
+    ".env", ".env.*", "*.pem", "*.key", "*.ppk", "*.p12", "*.pfx", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", ".netrc", ".pypirc",
+    ".git-credentials", "*.kdbx", "credentials", "credentials.[!p]*",
+)  # fmt: skip
+"""Of files that hold secrets; a private key is known by its first line too, whatever its name."""
 DEFAULT_LIMIT_MB = 200
 """Of code that goes along with a job, unless a packager says `limit_mb`."""
 
@@ -59,10 +63,12 @@ def pack(packager: Packager, root: Path | None = None) -> Package:
     """Copy the chosen files into `code/<digest>` of the launch home, unless they are there. Raises ConfigError above the limit, or for no files."""
     root = (root or Path.cwd()).absolute()
     chosen, notes = packager.choose(root)
-    files = {str(c.path): c for c in chosen if c.named or not is_secret(c.path.name)}
-    left_out = sorted(str(c.path) for c in chosen if not c.named and is_secret(c.path.name))
+    secrets = {c.path for c in chosen if not c.named and is_secret(c.source, c.path.name)}
+    files = {str(c.path): c for c in chosen if c.path not in secrets}
+    left_out = sorted(map(str, secrets))
     if left_out:
-        notes.append(f"left out as secrets: {', '.join(left_out[:5])}; name them in full to pack them")
+        more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
+        notes.append(f"left out as secrets: {', '.join(left_out[:5])}{more}; name them in full to pack them")
     if not files:
         raise ConfigError(f"{type(packager).__name__} finds no file in {root}: check its patterns")
     size = sum(c.source.stat().st_size for c in files.values())
@@ -118,9 +124,16 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def is_secret(name: str) -> bool:
-    """Whether a file's name is one that secrets have."""
-    return any(fnmatch.fnmatch(name.lower(), pattern) for pattern in SECRET_NAMES)
+def is_secret(path: Path, name: str | None = None) -> bool:
+    """Whether a file has a name that secrets have (`name`: one it goes by instead of its own), or begins as a private key does."""
+    if any(fnmatch.fnmatch((name or path.name).lower(), pattern) for pattern in SECRET_NAMES):
+        return True
+    try:
+        with open(path, "rb") as file:
+            first = file.read(80).partition(b"\n")[0]
+    except OSError:  # whoever needs it will say so
+        return False
+    return first.startswith(b"-----BEGIN") and b"PRIVATE KEY" in first
 
 
 def matches(path: PurePosixPath, patterns: Sequence[str]) -> bool:

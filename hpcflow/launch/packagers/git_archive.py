@@ -42,11 +42,10 @@ class GitArchivePackager(Packager):
         tracked, submodules = self._tracked(top)
         changed = [name for name in _names(top, "diff", "HEAD", "--name-only", "-z", "--", self.subpath or ".") if name]
         self._decide(self.uncommitted, changed, "differ from the commit", notes)
-        others = [
-            name
-            for name in _names(top, "ls-files", "--others", "--exclude-standard", "-z", "--", self.subpath or ".")
-            if not is_secret(Path(name).name)
-        ]
+        untracked = _names(top, "ls-files", "--others", "--exclude-standard", "-z", "--", self.subpath or ".")
+        others = [name for name in untracked if not is_secret(top / name)]
+        if self.untracked == "include" and (secrets := sorted({*untracked} - {*others})):
+            notes.append(f"left out as secrets: {', '.join(secrets[:5])}")
         self._decide(self.untracked, others, "are not tracked", notes)
         names = [*tracked, *(others if self.untracked == "include" else [])]
         ignored = _export_ignored(top, names)
