@@ -242,6 +242,14 @@ def test_groups_run_in_one_job_and_a_retry_repeats_what_is_unfinished(at_home):
     assert (at_home / "ran").read_text().split() == ["a", "b", "b"]
 
 
+def test_the_first_failure_in_time_is_that_of_a_parallel_group_whose_other_commands_were_ended_for_it(at_home):
+    exp = Experiment("first", executor=LocalExecutor(cores=4))
+    exp.add([sh("exec sleep 300"), sh("sleep 0.2; exit 3"), sh("trap 'exit 9' TERM; sleep 300 & wait")], name="g", mode="parallel")
+    assert exp.run(quiet=True).exit_status() == 1
+    assert exp._written().view().attempts["g"][0].status.code == 3
+    assert [c.code for c in exp.commands("g")] == [143, 3, 9]
+
+
 def test_each_command_of_a_group_has_a_state_a_log_and_a_cancel(at_home, capsys):
     from hpcflow.cli.launch import app
 
