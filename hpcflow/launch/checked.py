@@ -2,7 +2,7 @@
 
 Invariant: an object of a checked class has fields of the types that its annotations say; a sequence is kept as a tuple, so that frozen objects are
 frozen all the way down, and nothing else is converted. An unknown field is refused with near names. What a value may be beyond its type, a class says
-in its `__post_init__`, which may rely on the types.
+in its `__post_init__`, which may rely on the types. Its repr shows what was given: the fields that are not their defaults.
 
     @checked
     @dataclass(frozen=True)
@@ -49,7 +49,18 @@ def checked(cls: type[T]) -> type[T]:
         initialize(self, **{name: check_field(cls, name, value) for name, value in given.items()})
 
     cls.__init__ = construct  # type: ignore[assignment]
+    cls.__repr__ = _as_written  # type: ignore[assignment]
     return cls
+
+
+def _as_written(self: Any) -> str:
+    """The class and the fields that are not their defaults."""
+    given = (f"{field.name}={value!r}" for field in dataclasses.fields(self) if (value := getattr(self, field.name)) != _default(field))
+    return f"{type(self).__name__}({', '.join(given)})"
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def check_field(cls: type[Any], name: str, value: Any) -> Any:

@@ -143,3 +143,9 @@ def test_an_executor_of_somebody_else_is_checked_by_the_same_decorator():
         Cloud(price="3")
     with pytest.raises(TypeError, match=r"multiple values|positional"):
         Cloud(("a",), 1.0, zones=())
+
+
+def test_the_text_of_an_executor_is_what_was_given():
+    given = SlurmExecutor(nodes=2, env={"A": "b"}, exports=["A"], components=[SlurmFields(nodes=1)])
+    assert repr(given) == "SlurmExecutor(nodes=2, components=(SlurmFields(nodes=1),), exports=('A',), env={'A': 'b'})"
+    assert eval(repr(given)) == given and repr(LocalExecutor(env={})) == "LocalExecutor()"
