@@ -264,9 +264,10 @@ def main(words: list[str]) -> int:
     try:
         function = function_of(document, words[1])
         named = getattr(function, "func", function)
-        source = getattr(sys.modules.get(getattr(named, "__module__", "")), "__file__", None)
+        module = getattr(named, "__module__", "")
+        source = "a pickled function" if "pickle" in document else getattr(sys.modules.get(module), "__file__", None) or module
         if first:
-            print(f"hpcflow: calls {getattr(named, '__qualname__', named)} of {source or 'a pickled function'}", file=sys.stderr, flush=True)
+            print(f"hpcflow: calls {getattr(named, '__qualname__', named)} of {source}", file=sys.stderr, flush=True)
         result = function()
     except SystemExit:
         raise

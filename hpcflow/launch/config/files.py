@@ -51,10 +51,17 @@ def dumps(config: Any, format: Format = "yaml") -> str:
 
 
 def save(config: Any, path: str | os.PathLike[str]) -> Path:
-    """Write the file that `path` names, in the format of its suffix, at once or not at all. Returns the path."""
+    """Write the file that `path` names, in the format of its suffix, at once or not at all. Returns the path.
+
+    Raises:
+        ConfigError: for what does not fit, and for a file that cannot be written there.
+    """
     path = Path(path)
     text = dumps(config, format_of(path))
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # readable by its owner only
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # readable by its owner only
+    except OSError as error:
+        raise ConfigError(f"the configuration file {str(path)!r} cannot be written: {error.strerror}") from None
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)

@@ -234,3 +234,8 @@ def test_the_scalars_of_a_config_keep_their_types() -> None:
     for format in FORMATS:
         loaded = loads(dumps(Partial(everything, anything=values), format), format, allow=[HERE])  # type: ignore[arg-type]
         assert [repr(value) for value in loaded.anything] == [repr(value) for value in values]
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none/c\.yaml' cannot be written: No such file or directory$"):
+        save(Config(complex, 1.0), tmp_path / "none" / "c.yaml")
