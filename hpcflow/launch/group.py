@@ -78,12 +78,11 @@ def sized(commands: Sequence[Mapping[str, Any]], mode: str, executor: Executor, 
     commands, resources = _with_gpus(commands, mode, executor, resources)
     if not any(command.get(name) is not None for command in commands for name in _NEEDS):
         return commands, executor, dict(resources)
-    launcher = getattr(executor, "launcher", "none")
     cores = int(getattr(executor, "cpus_per_task", None) or 1)
     named = [name for name in _SHAPE if _differs(executor, name)]
     full: list[dict[str, Any]] = []
     for command in commands:
-        starts = command.get("launcher") or launcher
+        starts = _starts(command, executor)
         if starts == "none" and (command.get("ntasks") or 1) > 1:
             raise ConfigError(f"step {command['name']!r}: ntasks={command['ntasks']} needs a launcher, such as launcher='mpi'")
         ranks = command.get("ntasks") or (1 if starts == "none" else ranks_of(executor))
@@ -121,6 +120,11 @@ def _differs(executor: Executor, name: str) -> bool:
     return field is not None and getattr(executor, name) != field.default
 
 
+def _starts(command: Mapping[str, Any], executor: Executor) -> str:
+    """How a command's ranks start."""
+    return str(command.get("launcher") or getattr(executor, "launcher", "none"))
+
+
 def _together(mode: str) -> Callable[[Iterable[int]], int]:
     return sum if mode == "parallel" else max
 
@@ -140,7 +144,8 @@ def _shaped(executor: Executor, commands: Sequence[Mapping[str, Any]], mode: str
             )
         return executor
     sizes = {command["cpus_per_task"] for command in commands}
-    if len(sizes) == 1:  # ranks of one size, wherever they have room
+    on_one_node = mode == "parallel" and any(command["ntasks"] > 1 and _starts(command, executor) == "mpirun" for command in commands)
+    if len(sizes) == 1 and not on_one_node:  # ranks of one size, wherever they have room
         (cores,) = sizes
         return _with_fields(executor, ntasks=_together(mode)(command["ntasks"] for command in commands), cpus_per_task=cores)
     return _with_fields(executor, ntasks=1, cpus_per_task=total)  # cores of one node: pieces of several could not hold a rank

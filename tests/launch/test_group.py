@@ -3,7 +3,7 @@
 import pytest
 
 from hpcflow.errors import ConfigError
-from hpcflow.launch import Experiment, LocalExecutor, Script, SlurmExecutor, Step
+from hpcflow.launch import Experiment, LocalExecutor, Script, SlurmExecutor, SlurmFields, Step
 from hpcflow.launch.executors.registry import from_json
 
 pytestmark = pytest.mark.usefixtures("no_slurm")
@@ -47,6 +47,22 @@ def test_each_step_asks_for_its_own_share_and_keeps_to_it():
     _, text = added(step(name="big", cpus_per_task=6, memory_mb=500), step(name="ranks", ntasks=2, launcher="srun", memory_mb=100))
     assert "POLARS_MAX_THREADS=6 srun --ntasks=1 --nodes=1 --cpus-per-task=6 --exact --mem=500M" in text
     assert "POLARS_MAX_THREADS=1 srun --ntasks=2 --mpi=pmi2 --kill-on-bad-exit=1 --cpus-per-task=1 --exact --mem=100M" in text
+
+
+def test_an_mpirun_beside_others_is_a_step_that_holds_the_cores_of_its_ranks_on_one_node():
+    steps = (step(name="left", ntasks=3, cpus_per_task=2, launcher="mpirun", memory_mb=300), step(name="right", cpus_per_task=2, memory_mb=100))
+    _, text = added(*steps)
+    (left,) = [line for line in text.splitlines() if "-rank-" in line]
+    held = "srun --ntasks=1 --nodes=1 --mpi=none --cpus-per-task=6 --exact --mem=300M env -u SLURM_JOBID -u SLURM_NODELIST -u SLURM_JOB_NODELIST"
+    assert f"{held} /opt/bin/mpirun -print-all-exitcodes -launcher fork -bind-to none -genv POLARS_MAX_THREADS 2 -n 3 " in left
+    assert {"ntasks=1", "cpus-per-task=8", "mem=400M"} <= {*directives(text)}  # of one node: pieces of several could not hold a step
+    _, alone = added(*steps, mode="sequential")
+    assert "srun" not in next(line for line in alone.splitlines() if "-rank-" in line)
+
+
+def test_steps_of_a_heterogeneous_job_are_not_put_side_by_side():
+    with pytest.raises(ConfigError, match="one MPI world, and its commands run one after the other"):
+        added(step(), step(), executor=SlurmExecutor(components=[SlurmFields()], launcher="srun"))
 
 
 def test_steps_of_a_task_with_gpus_have_their_own():

@@ -37,28 +37,31 @@ def test_steps_with_own_cores_and_memory_run_at_the_same_time_each_with_its_shar
 
     exp = Experiment("shares", executor=SlurmExecutor(nodelist="n1"))
     steps = [
-        step("large", cpus_per_task=3, memory_mb=200),
+        step("large", cpus_per_task=2, memory_mb=200),
         step("small", f"{SHARE}; exit 4", cpus_per_task=1, memory_mb=100),
         step("ranks", ntasks=2, launcher="srun", cpus_per_task=1, memory_mb=60),
         step("long", f"{SHARE}; exec sleep 300", cpus_per_task=1, memory_mb=50),
+        step("world", ntasks=2, launcher="mpirun", cpus_per_task=1, memory_mb=70),
     ]
     exp.add(steps, name="group", mode="parallel", on_failure="continue")
     exp.run(detach=True)
-    begun = {"0.large", "0.small", "0.ranks", "1.ranks", "0.long"}
+    begun = {"0.large", "0.small", "0.ranks", "1.ranks", "0.long", "0.world"}
     deadline = time.monotonic() + 60
     while not all((tmp_path / name).exists() for name in begun):
         assert time.monotonic() < deadline, (exp.logs("group"), exp.status())
         time.sleep(0.1)
     handle = exp._written().view().handles["group"]
     assert handle is not None
-    assert _shares(handle.id) == {("1", "3", "200"), ("1", "1", "100"), ("2", "2", "60"), ("1", "1", "50")}
+    assert _shares(handle.id) == {("1", "2", "200"), ("1", "1", "100"), ("2", "2", "60"), ("1", "1", "50"), ("1", "2", "70")}
     exp.cancel_command("group", "long")
     (tmp_path / "go").touch()
     wait(exp)
     ends = {row.name: (row.state, row.code if (row.code or 0) < 128 else "a signal") for row in exp.commands("group")}
-    assert ends == {"large": ("succeeded", 0), "small": ("failed", 4), "ranks": ("succeeded", 0), "long": ("cancelled", "a signal")}
+    good = dict.fromkeys(("large", "ranks", "world"), ("succeeded", 0))
+    assert ends == {**good, "small": ("failed", 4), "long": ("cancelled", "a signal")}
     said = {name: exp.logs("group", command=name).splitlines()[0] for name in ("large", "small", "ranks")}
-    assert said == {"large": "3 cores, 1 ranks", "small": "1 cores, 1 ranks", "ranks": "1 cores, 2 ranks"}
+    assert said == {"large": "2 cores, 1 ranks", "small": "1 cores, 1 ranks", "ranks": "1 cores, 2 ranks"}
+    assert [exp.logs("group", command="world", rank=rank) for rank in (0, 1)] == ["2 cores, 1 ranks\n"] * 2  # mpirun's step, which holds them
 
 
 def test_steps_with_own_gpus_run_at_the_same_time_on_different_ones(equipped_slurm: SlurmCluster, tmp_path, monkeypatch) -> None:

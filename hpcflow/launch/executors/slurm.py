@@ -121,6 +121,10 @@ class SlurmExecutor(SlurmFields, Executor):
 
     def render(self, request: JobRequest) -> Rendered:
         parallel = request.mode == "parallel" and len(request.commands) > 1
+        if parallel and self.components:
+            raise ConfigError(
+                f"task {request.task!r}: a heterogeneous job is one MPI world, and its commands run one after the other: mode='sequential'"
+            )
         argvs = {c.name: srun_words(self, slurm_argv(c, request, parallel)) for c in request.commands}
         self.accept_secrets(handing_over.given_by(request), frozenset(handing_over.variables_of(request)))
         exported = {name: os.environ[name] for name in self.exports if name in os.environ}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from hpcflow.resources import usable_cores
 _RANK = "${PMI_RANK:-${OMPI_COMM_WORLD_RANK:-${PMIX_RANK:-${SLURM_PROCID:-0}}}}"
 RANK_LOGS = ("/bin/sh", "-c", f'exec "$@" >"$HPCFLOW_ATTEMPT_DIRECTORY/logs/$0-rank-{_RANK}.txt" 2>&1')
 """Before a rank's program: each rank has a log of its own."""
+ON_THIS_NODE = ("env", "-u", "SLURM_JOBID", "-u", "SLURM_NODELIST", "-u", "SLURM_JOB_NODELIST")
+"""Before an mpirun within a step: without these it takes the node it is on, and not the whole job's."""
 
 
 def local_argv(command: Command, request: JobRequest) -> tuple[str, ...]:
@@ -40,20 +43,29 @@ def local_argv(command: Command, request: JobRequest) -> tuple[str, ...]:
 
 
 def slurm_argv(command: Command, request: JobRequest, parallel: bool) -> tuple[str, ...]:
-    """The argument list inside a batch job. `parallel`: one of several steps side by side, which take their own cores and memory exactly."""
+    """The argument list inside a batch job. `parallel`: one of several steps side by side, which take their own cores and memory exactly.
+
+    Side by side, mpirun is itself a step of one task that holds the cores of all its ranks, on one node, and starts them there.
+    """
     ranks, cores = command.ntasks or request.ntasks, command.cpus_per_task or request.cpus_per_task
     launcher = command.launcher
     if launcher == "mpi":
         launcher = "srun" if srun.mpi_type(find_mpirun(command.argv[0])[1], offered_types()) is not None else "mpirun"
     if launcher == "none" and not parallel:
         return command.argv
+    words = ["srun"]
+    program_words: tuple[str, ...]
     if launcher == "mpirun":
         program, flavour = find_mpirun(command.argv[0])
         ranked = (*RANK_LOGS, command.name, *command.argv)
         wanted = LaunchRequest(program=ranked, ranks=ranks, cores_per_rank=cores, in_allocation=True, as_root=os.geteuid() == 0)
-        return tuple(mpirun.command(wanted, flavour, program))
-    words = ["srun"]
-    if launcher == "none":
+        if not parallel:
+            return tuple(mpirun.command(wanted, flavour, program))
+        words += ["--ntasks=1", "--nodes=1", "--mpi=none"]
+        here = replace(wanted, in_allocation=False, available_cores=0)  # the step has the cores: mpirun need not count them
+        program_words = (*ON_THIS_NODE, *mpirun.command(here, flavour, program))
+        cores *= ranks
+    elif launcher == "none":
         words += ["--ntasks=1", "--nodes=1"]
         program_words = command.argv
     else:
