@@ -49,7 +49,7 @@ def checked(cls: type[T]) -> type[T]:
         initialize(self, **{name: check_field(cls, name, value) for name, value in given.items()})
 
     cls.__init__ = construct  # type: ignore[assignment]
-    cls.__repr__ = _as_written  # type: ignore[assignment]
+    cls.__repr__ = _as_written  # type: ignore[method-assign]
     return cls
 
 
