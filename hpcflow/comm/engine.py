@@ -121,11 +121,20 @@ class Engine:
         self._requests.append(function)
         self._wake()
 
-    def when_failed(self, callback: Callable[[BaseException], None]) -> None:
-        """Run `callback(error)` on the engine thread when the `Comm` has failed and nothing moves any more, so that waits can end."""
+    def when_failed(self, callback: Callable[[BaseException], None]) -> Callable[[], None]:
+        """Run `callback(error)` on the engine thread when the `Comm` has failed and nothing moves any more, so that waits can end.
+
+        Returns what takes the callback back.
+        """
         self._failure_callbacks.append(callback)
         if self.error is not None and not self._thread.is_alive():
             callback(self.error)
+
+        def forget() -> None:
+            with contextlib.suppress(ValueError):  # twice
+                self._failure_callbacks.remove(callback)
+
+        return forget
 
     def set_active(self, active: bool) -> None:
         """Say whether an action is running: while one is, sleeps stay below 1 ms."""
@@ -182,7 +191,7 @@ class Engine:
             self.error = self.error or error
             if first:
                 self._report(error)
-            for callback in self._failure_callbacks:
+            for callback in tuple(self._failure_callbacks):
                 with contextlib.suppress(Exception):
                     callback(self.error)
 

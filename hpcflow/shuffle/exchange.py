@@ -188,7 +188,7 @@ class ExchangeService:
         self._ended = False
         self._retired: dict[int, str] = {}  # steps that ended before they were complete -> why; late frames of them are dropped
         engine.subscribe(EXCHANGE, self._take)
-        engine.when_failed(self._fail)
+        self._forget_failure = engine.when_failed(self._fail)
 
     def open(self, spec: ExchangeSpec) -> Exchange:
         """Take part in a step. What has arrived for it is there already.
@@ -242,6 +242,7 @@ class ExchangeService:
     def end(self) -> None:
         """This rank takes part in no more exchanges: what still comes for one is dropped, and not stored."""
         self._ended = True
+        self._forget_failure()
         if self._node_memory is not None:
             self._node_memory.close()
 
@@ -268,6 +269,8 @@ class ExchangeService:
                 self._node_memory.take(source, about_memory)
                 return
             buffer = self._node_memory.view(source, about_memory)
+            if buffer is None:
+                return
         message = decode(buffer)
         if self._ended or message.step in self._retired:
             return

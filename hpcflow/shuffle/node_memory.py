@@ -53,7 +53,7 @@ class NodeMemory:
         self._engine = engine
         self._segment = segment
         self._neighbours = tuple(neighbours)
-        self._introduced = False
+        self._introduced = self._closed = False
         self._references: dict[int, int] = {}  # offset of a frame -> who still needs it: its array here, and readers
         self._dropped: deque[int] = deque()  # offsets, one for each reference that is gone; finalizers only append
         self._lock = threading.Lock()  # references and the segment's extents
@@ -78,7 +78,8 @@ class NodeMemory:
             if offset is None:
                 return None
             self._references[offset] = 1
-        frame = np.frombuffer(self._segment.memory, np.uint8, size_bytes, offset).view(PlacedFrame)
+            memory = self._segment.memory
+        frame = np.frombuffer(memory, np.uint8, size_bytes, offset).view(PlacedFrame)
         frame.offset = offset
         weakref.finalize(frame, self._dropped.append, offset).atexit = False
         return frame
@@ -97,8 +98,11 @@ class NodeMemory:
             return self._segment.allocated_bytes
 
     def close(self) -> None:
-        """No neighbour maps the segment from now on. Frames that are still read stay where they are."""
-        self._segment.close()
+        """The session is over: no neighbour maps the segment from now on. Frames that are still read stay where they are."""
+        with self._lock:
+            self._segment.close()
+        self._closed = True
+        self._mapped.clear()
 
     def _free_dropped(self) -> None:
         while self._dropped:
@@ -112,6 +116,8 @@ class NodeMemory:
 
     def take(self, source: int, message: NodeMessage) -> None:
         """What a neighbour says about its segment or about this rank's."""
+        if self._closed:
+            return
         if isinstance(message, SegmentOffered):
             memory = attach(message.address)
             if memory is not None:
@@ -124,10 +130,12 @@ class NodeMemory:
         elif isinstance(message, FramesBack):
             self._dropped.extend(message.offsets)
 
-    def view(self, source: int, message: FrameInPlace) -> Buffer:
-        """The frame, uint8[bytes], read-only; it is given back when the last reference to the array is gone."""
+    def view(self, source: int, message: FrameInPlace) -> Buffer | None:
+        """The frame, uint8[bytes], read-only; it is given back when the last reference to the array is gone. None after `close`."""
         memory = self._mapped.get(message.stamp)
         if memory is None:
+            if self._closed:
+                return None
             raise FrameError(f"step {message.step}: rank {source} points to a frame in memory that this rank has not mapped")
         frame = np.frombuffer(memory, np.uint8, message.size_bytes, message.offset).view(PlacedFrame)
         weakref.finalize(frame, self._done_with, source, message.stamp, message.offset).atexit = False

@@ -46,10 +46,10 @@ class Segment:
 
     def __init__(self, descriptor: int, size_bytes: int) -> None:
         """Use `create`."""
-        self._mapping = mmap.mmap(descriptor, size_bytes)
+        mapping = mmap.mmap(descriptor, size_bytes)  # lives as long as a view of it
         self._descriptor = descriptor
-        self.memory = memoryview(self._mapping)
-        self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._mapping))
+        self.memory = memoryview(mapping)
+        self._address = ctypes.addressof(ctypes.c_char.from_buffer(mapping))
         self.address = SegmentAddress(os.getpid(), descriptor, size_bytes, secrets.token_bytes(_STAMP_BYTES))
         self.memory[:_STAMP_BYTES] = self.address.stamp
         self._starts = [_HEAD_BYTES]  # of the free extents, in order; `_sizes` beside it
@@ -76,7 +76,7 @@ class Segment:
             return None
 
     def allocate(self, size_bytes: int) -> int | None:
-        """The offset of a free extent, or None when none is large enough."""
+        """The offset of a free extent, or None when none is large enough, or after `close`."""
         wanted = max(UNIT_BYTES, -(-size_bytes // UNIT_BYTES) * UNIT_BYTES)
         with self._lock:
             for index, size in enumerate(self._sizes):
@@ -122,8 +122,11 @@ class Segment:
             return sum(self._taken.values())
 
     def close(self) -> None:
-        """No process can map it from now on; who has it mapped, keeps it."""
-        descriptor, self._descriptor = self._descriptor, -1
+        """Nothing more is allocated, and no process can map it from now on. Who has it mapped, and who holds a part of `memory`, keeps it."""
+        with self._lock:
+            descriptor, self._descriptor = self._descriptor, -1
+            self._starts, self._sizes = [], []
+            self.memory = memoryview(b"")
         if descriptor >= 0:
             os.close(descriptor)
 

@@ -6,12 +6,15 @@ import sys
 import time
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hpcflow as hf
 from hpcflow.errors import FrameError
 from hpcflow.shuffle.node_messages import (
     FrameInPlace,
@@ -85,7 +88,10 @@ def test_a_segment_that_is_another_one_is_not_mapped():
     assert attach(replace(segment.address, descriptor=1 << 20)) is None
     assert attach(replace(segment.address, process=1 << 22)) is None
     mapped = attach(segment.address)
+    held = segment.memory[:16]
     segment.close()
+    assert held == segment.address.stamp
+    assert segment.allocate(1) is None
     assert mapped[:16] == segment.address.stamp
     assert attach(segment.address) is None
 
@@ -143,3 +149,18 @@ def test_a_full_segment_is_no_error():
         return exchange.stats.bytes_in_place
 
     assert run_local(partial(on_exchange(job), transport="shared memory"), 2) == [0, 0]
+
+
+@pytest.mark.parametrize("options", [{}, {"shared_memory": 0}], ids=["shared", "none"])
+def test_a_session_leaves_no_memory_and_no_open_file_and_its_results_stay(options):
+    df = pl.DataFrame({"k": np.arange(60_000) % 100, "v": np.arange(60_000)})
+    before = len(os.listdir("/proc/self/fd"))
+    with hf.Session(workers=2, progress="off", **options) as session:
+        shuffled = session.from_polars(df).repartition(2, by="k")
+        found = [shuffled.collect() for _ in range(2)]
+        used = sum("memfd:hpcflow" in line for line in Path("/proc/self/maps").read_text().splitlines())
+    assert (used > 0) is (options == {})
+    assert all(rows.sort("v").equals(df) for rows in found)
+    del found
+    assert not [line for line in Path("/proc/self/maps").read_text().splitlines() if "memfd:hpcflow" in line]
+    assert len(os.listdir("/proc/self/fd")) <= before
