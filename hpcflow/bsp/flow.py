@@ -88,6 +88,7 @@ class Flow:
                 sources=tuple(ranks[source] for source in (range(group.size) if sources is None else sources)),
                 schema=self.schema,
                 broadcast=broadcast,
+                transport="shared memory",
                 window_bytes=window_bytes,
             )
         )

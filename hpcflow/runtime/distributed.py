@@ -39,14 +39,13 @@ from hpcflow.events.records import Event
 from hpcflow.native import ArenaPool
 from hpcflow.resources import usable_cores
 from hpcflow.runtime.activity import Activity, MainThreadActivity, ThreadActivity
-from hpcflow.runtime.cluster import Process, make_store
+from hpcflow.runtime.cluster import Process, make_exchanges, make_store
 from hpcflow.runtime.endings import ProcessWatch, report_exits
 from hpcflow.runtime.memory_limits import node_limit
 from hpcflow.runtime.program_control import ProgramControl
 from hpcflow.runtime.program_endings import FAILED, Interrupts, leave_after, report_and_end, status_of, watch_peers
 from hpcflow.runtime.scratch_directory import ScratchDirectory
 from hpcflow.runtime.standing import call_site
-from hpcflow.shuffle.exchange import ExchangeService
 
 STOP_TIMEOUT_S: Final = 20.0
 SIGNAL_WAIT_S: Final = 0.2
@@ -111,7 +110,7 @@ def run_rank(
         config=config,
         arguments=run.arguments,
         engine=engine,
-        exchanges=ExchangeService(engine, member.pool, store),
+        exchanges=make_exchanges(engine, member.pool, store, config),
         store=store,
         pool=member.pool,
         engine_ranks=range(engine.size),
