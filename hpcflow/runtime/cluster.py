@@ -97,15 +97,15 @@ class Cluster(Generic[M]):
 def start_in_process(config: SessionConfig, events: EventLog) -> Cluster[Master]:
     """Workers as threads of this process; they share its Polars pool."""
     workers = config.workers or 1
-    comms = open_group(workers + 1)
     pool = ArenaPool()
+    stores = [make_store(config, workers, pool) for _ in range(workers + 1)]  # before any thread: a scratch directory may be unusable
+    comms = open_group(workers + 1)
     engines = [Engine(_opener(comm), allocate=pool.acquire) for comm in comms]
     starters = [threading.Thread(target=engine.start) for engine in engines]
     for thread in starters:
         thread.start()
     for thread in starters:
         thread.join()
-    stores = [make_store(config, workers, pool) for engine in engines]
     services = [make_exchanges(engine, pool, store, config) for engine, store in zip(engines, stores, strict=True)]
     master = Master(engines[0], services[0], pool, tuple(range(1, workers + 1)), config, events)
     threads = []

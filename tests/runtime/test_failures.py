@@ -380,6 +380,14 @@ def test_a_failing_scatter_is_the_error_of_the_action(session, monkeypatch):
 # -- memory
 
 
+def test_a_session_that_does_not_open_leaves_no_threads(tmp_path: Path):
+    (tmp_path / "file").touch()
+    before = set(threading.enumerate())
+    with pytest.raises(SpillError, match=r"scratch directory .*nowhere cannot be used: .*HPCFLOW_SCRATCH"):
+        hf.Session(workers=2, scratch=str(tmp_path / "file" / "nowhere"), progress="off")
+    assert set(threading.enumerate()) <= before
+
+
 @pytest.mark.thorough
 def test_a_shuffle_far_above_the_budget_works_by_spilling(tmp_path):
     n = 1_000_000
