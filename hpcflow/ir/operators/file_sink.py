@@ -1,17 +1,21 @@
 """Sinks that write one file a task into a directory.
 
-    target/.part-00003.<run>.0.tmp   --commit-->   target/part-00003.parquet
+    parent/.target.<run>.tmp/part-00003.0.tmp   --commit-->   parent/target/part-00003.parquet
 
-Invariant: files whose names do not start with "." are complete and of one run. With mode "overwrite" the old files are moved aside, the new ones
-renamed, and only then the old ones removed; a rename that fails puts everything back.
+Invariant: what is in the target is complete and of one run, also when the job is killed. Files are written in a directory beside it (within it where
+nothing can be moved from there). With mode "overwrite" the old files are moved aside, the new ones renamed, and only then the old ones removed; a
+rename that fails puts everything back. What a killed run left beside the target is removed by the next one that succeeds.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
+import shutil
 import uuid
+import zlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,6 +30,7 @@ from hpcflow.ir.operators.sink import Sink, SinkPart
 
 Mode = Literal["error", "overwrite", "ignore"]
 _MODES = ("error", "overwrite", "ignore")
+_ASIDE = "old."
 _OURS = re.compile(r"part-\d{5,}\.\w+(\.\w+)?$")
 
 
@@ -44,10 +49,8 @@ class FileSink(Sink):
     """Keyword arguments of Polars' writer."""
     durable: bool = False
     """Each file is flushed to the disk (fsync) before the commit."""
-    run: str = ""
-    """Tells this run's temporary files from others'."""
-    created: bool = False
-    """The directory was not there before: an abort removes it."""
+    staging: str = ""
+    """Where files are until the commit: a directory of this run, absolute."""
     is_skipped: bool = False
 
     @classmethod
@@ -63,7 +66,8 @@ class FileSink(Sink):
             raise SinkError(f"{cls.name} writes to a directory that all ranks share, not to {os.fspath(path)}")
         directory = os.path.abspath(os.path.expanduser(os.fspath(path)))
         skipped = _check_target(directory, mode)
-        sink = cls(directory, schema, mode, options, durable, uuid.uuid4().hex[:12], not os.path.isdir(directory), skipped)  # type: ignore[arg-type]
+        staging = "" if skipped else os.path.join(_staging_folder(directory), f".{_label(directory)}.{uuid.uuid4().hex[:12]}.tmp")
+        sink = cls(directory, schema, mode, options, durable, staging, skipped)  # type: ignore[arg-type]
         try:
             sink.write_frame(pl.DataFrame(schema=schema).clear(1), BytesIO())  # of nulls: Polars writes some types only as long as there are no rows
         except Exception as error:
@@ -77,7 +81,7 @@ class FileSink(Sink):
     def write(self, df: pl.DataFrame, task_index: int, attempt: int) -> SinkPart:
         if self.is_skipped or df.height == 0:
             return SinkPart(task_index, attempt, 0, 0, None, None)
-        temporary = os.path.join(self.directory, f".part-{task_index:05}.{self.run}.{attempt}.tmp")
+        temporary = os.path.join(self.staging, f"part-{task_index:05}.{attempt}.tmp")
         size = self._write_file(df, temporary)
         return SinkPart(task_index, attempt, df.height, size, temporary, self._final(task_index))
 
@@ -90,16 +94,18 @@ class FileSink(Sink):
             return
         moves = [(part.temporary, part.final) for part in parts if part.temporary is not None and part.final is not None]
         done: list[tuple[str, str]] = []
+        created = not os.path.isdir(self.directory)
         try:
             if not moves:  # no rows at all: one empty file keeps the schema
-                empty = os.path.join(self.directory, f".part-00000.{self.run}.0.tmp")
+                empty = os.path.join(self.staging, "part-00000.0.tmp")
                 self._write_file(pl.DataFrame(schema=self.schema), empty)
                 moves = [(empty, self._final(0))]
             _check_visible(moves)
+            os.makedirs(self.directory, exist_ok=True)
             old = [os.path.join(self.directory, name) for name in sorted(os.listdir(self.directory)) if _OURS.match(name)]
             if old and self.mode == "error":
                 raise SinkError(f"{self.directory} was empty when the action began, and now holds {os.path.basename(old[0])!r}; nothing was written")
-            aside = [(name, os.path.join(self.directory, f".old.{self.run}.{os.path.basename(name)}.tmp")) for name in old]
+            aside = [(name, os.path.join(self.staging, f"{_ASIDE}{os.path.basename(name)}")) for name in old]
             for source, target in [*aside, *moves]:
                 os.rename(source, target)
                 done.append((source, target))
@@ -107,18 +113,18 @@ class FileSink(Sink):
             for source, target in reversed(done):
                 os.rename(target, source)
             self.abort(parts)
+            if created:
+                with contextlib.suppress(OSError):  # not there, or somebody else's files are in it
+                    os.rmdir(self.directory)
             if isinstance(error, OSError):
                 raise _worded(error, self.directory) from error
             raise
-        self._remove_temporaries()
+        shutil.rmtree(self.staging, ignore_errors=True)
+        self._remove_leftovers()
 
     def abort(self, parts: Sequence[SinkPart]) -> None:
-        self._remove_temporaries()
-        if self.created:
-            try:
-                os.rmdir(self.directory)
-            except OSError:  # not there, or somebody else's files are in it
-                pass
+        if self.staging:
+            shutil.rmtree(self.staging, ignore_errors=True)
 
     def describe(self) -> str:
         return f"{self.directory}/part-*{self.suffix}, mode {self.mode}"
@@ -128,8 +134,9 @@ class FileSink(Sink):
 
     def _write_file(self, df: pl.DataFrame, path: str) -> int:
         """Write one whole file; returns its size. Nothing stays when it fails."""
+        final = os.path.join(self.directory, os.path.basename(path).split(".")[0] + self.suffix)
         try:
-            os.makedirs(self.directory, exist_ok=True)
+            os.makedirs(self.staging, exist_ok=True)
             with open(path, "wb") as file:
                 self.write_frame(df, file)
                 file.flush()
@@ -139,19 +146,47 @@ class FileSink(Sink):
         except BaseException as error:
             _remove(path)
             if isinstance(error, OSError):
-                raise _worded(error, path) from error
+                raise _worded(error, final) from error
             if isinstance(error, pl.exceptions.PolarsError):
-                raise SinkError(f"cannot write {path}: {error}") from error
+                raise SinkError(f"cannot write {final}: {error}") from error
             raise
 
-    def _remove_temporaries(self) -> None:
-        try:
-            names = os.listdir(self.directory)
-        except OSError:
-            return
-        for name in names:
-            if name.startswith(".") and f".{self.run}." in name and name.endswith(".tmp"):
-                _remove(os.path.join(self.directory, name))
+    def _remove_leftovers(self) -> None:
+        """What runs that were killed have left of this target; old files that one has moved aside only where they were to be replaced."""
+        folder, ours = os.path.split(self.staging)
+        leftover = re.compile(re.escape(ours[: -len("123456789abc.tmp")]) + r"[0-9a-f]{12}\.tmp$")
+        with contextlib.suppress(OSError):
+            for name in filter(leftover.match, os.listdir(folder)):
+                path = os.path.join(folder, name)
+                if self.mode == "overwrite" or not any(one.startswith(_ASIDE) for one in os.listdir(path)):
+                    shutil.rmtree(path, ignore_errors=True)
+
+
+def _staging_folder(directory: str) -> str:
+    """Where files can be moved from into `directory`: beside it (or beside the first folder above it that is to be made), else within it."""
+    folder = os.path.dirname(directory)
+    if not os.path.isdir(directory):
+        while not os.path.isdir(folder) and folder != os.path.dirname(folder):
+            folder = os.path.dirname(folder)
+        return folder
+    trial = f".{_label(directory)}.{uuid.uuid4().hex[:12]}.trial"
+    beside, within = os.path.join(folder, trial), os.path.join(directory, trial)
+    try:
+        os.mkdir(beside)
+        os.rename(beside, within)
+        os.rmdir(within)
+    except OSError:  # no permission, another file system
+        for left in (beside, within):
+            with contextlib.suppress(OSError):
+                os.rmdir(left)
+        return directory
+    return folder
+
+
+def _label(directory: str) -> str:
+    """Tells a target from others in its folder; short enough for a file's name."""
+    name = os.fsencode(os.path.basename(directory))
+    return os.fsdecode(name) if 0 < len(name) < 200 else f"{zlib.crc32(name):08x}"
 
 
 def _check_target(directory: str, mode: str) -> bool:

@@ -40,7 +40,7 @@ def test_parts_become_visible_only_by_the_commit_and_in_order(tmp_path: Path, ki
     sink = kind.to(target, FRAME.schema)
     worker = pickle.loads(pickle.dumps(sink))
     parts = [worker.write(FRAME[row : row + 1], row, 0) for row in (2, 0, 1)]
-    assert visible(target) == [] and all(part.rows == 1 and part.bytes > 0 for part in parts)
+    assert not target.exists() and all(part.rows == 1 and part.bytes > 0 for part in parts)
     sink.commit(parts)
     assert names(target) == [f"part-0000{row}{kind.suffix}" for row in range(3)]
     assert pl.concat([READERS[kind](target / name) for name in names(target)]).equals(FRAME)
@@ -73,11 +73,15 @@ def test_abort_removes_everything_also_of_attempts_nobody_reported(tmp_path: Pat
 
 
 def test_abort_leaves_a_directory_that_was_there_and_other_runs_alone(tmp_path: Path) -> None:
-    other, sink = WriteParquet.to(tmp_path, FRAME.schema), WriteParquet.to(tmp_path, FRAME.schema)
+    target = tmp_path / "out"
+    target.mkdir()
+    other, sink = WriteParquet.to(target, FRAME.schema), WriteParquet.to(target, FRAME.schema)
     kept = other.write(FRAME, 0, 0)
     sink.write(FRAME, 0, 0)
     sink.abort(())
-    assert names(tmp_path) == [os.path.basename(kept.temporary or "")]
+    assert os.path.exists(kept.temporary or "") and names(target) == []
+    other.abort(())
+    assert names(tmp_path) == ["out"]
 
 
 def test_commit_takes_the_reported_attempt_and_drops_the_others(tmp_path: Path) -> None:
@@ -94,6 +98,53 @@ def test_a_directory_with_files_is_refused_before_anything_runs(tmp_path: Path) 
         WriteParquet.to(tmp_path, FRAME.schema)
     with pytest.raises(SinkError, match=r"overwrite.*only files named part-.*holds 'mine.txt'"):
         WriteParquet.to(tmp_path, FRAME.schema, mode="overwrite")
+
+
+def readable(folder: Path) -> int:
+    """Rows that a reader of everything in the folder finds: Polars reads hidden files too."""
+    return sum(pl.read_parquet(path).height for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_killed_run_leaves_nothing_in_the_target_and_what_it_left_beside_goes_with_the_next(tmp_path: Path, there: bool) -> None:
+    target = tmp_path / "out"
+    if there:
+        target.mkdir()
+    killed = WriteParquet.to(target, FRAME.schema)
+    killed.write(FRAME, 0, 0)
+    assert readable(target) == 0 and len(names(tmp_path)) == 1 + there
+    sink = WriteParquet.to(target, FRAME.schema)
+    sink.commit([sink.write(FRAME[:1], 0, 0)])
+    assert names(tmp_path) == ["out"] and readable(target) == 1
+
+
+def test_what_a_run_killed_in_its_commit_has_moved_aside_stays_unless_it_is_overwritten(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    killed = WriteParquet.to(target, FRAME.schema, mode="overwrite")
+    killed.write(FRAME, 0, 0)
+    aside = Path(killed.staging) / "old.part-00000.parquet"
+    FRAME.write_parquet(aside)
+    for mode, stays in (("error", True), ("overwrite", False)):
+        sink = WriteParquet.to(target, FRAME.schema, mode=mode)
+        sink.commit([sink.write(FRAME, 0, 0)])
+        assert aside.exists() == stays
+
+
+def test_where_nothing_can_be_moved_from_beside_files_are_written_within(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, rename = tmp_path / "out", os.rename
+    target.mkdir()
+
+    def fail(source: str, to: str) -> None:
+        if not os.fspath(source).startswith(f"{target}{os.sep}"):
+            raise OSError(18, "Invalid cross-device link")
+        rename(source, to)
+
+    monkeypatch.setattr(file_sink.os, "rename", fail)
+    sink = WriteParquet.to(target, FRAME.schema)
+    part = sink.write(FRAME, 0, 0)
+    assert (part.temporary or "").startswith(f"{target}{os.sep}.") and names(tmp_path) == ["out"]
+    sink.commit([part])
+    assert names(target) == ["part-00000.parquet"] and names(tmp_path) == ["out"]
 
 
 def test_overwrite_replaces_all_old_parts(tmp_path: Path) -> None:
@@ -204,7 +255,7 @@ for kind in (WriteParquet, WriteCsv, WriteIpc):
 def test_a_file_that_does_not_fit_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     run = subprocess.run([sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, timeout=60, check=True)
     lines = [line for line in run.stdout.splitlines() if line.startswith("cannot write")]
-    assert len(lines) == 3 and all(f"{tmp_path}/.part-00000." in line for line in lines), run.stdout
+    assert len(lines) == 3 and all(f"{tmp_path}/part-00000." in line for line in lines), run.stdout
     assert names(tmp_path) == []
 
 
