@@ -8,6 +8,7 @@ the middle of writing it, left out.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -22,20 +23,35 @@ def make_directory(path: Path) -> Path:
     if not path.is_dir():
         if not path.parent.is_dir():
             make_directory(path.parent)
-        path.mkdir(mode=0o700, exist_ok=True)
+        with writing(path):
+            path.mkdir(mode=0o700, exist_ok=True)
     return path
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What keeps us from writing there, in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise LaunchError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def write_bytes(path: Path, content: bytes, sync: bool = False) -> None:
     """Replace a file's content at once; with `sync` it survives a crash of the machine too (which costs milliseconds)."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(content)
-        if sync:
-            file.flush()
-            os.fsync(file.fileno())
-    os.replace(draft, path)
+    with writing(path):
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(content)
+                if sync:
+                    file.flush()
+                    os.fsync(file.fileno())
+            os.replace(draft, path)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -61,24 +77,30 @@ def create_json(path: Path, value: Any) -> bool:
     return True
 
 
-def read_json(path: Path) -> Any:
-    """The content, or None when there is no such file. Raises LaunchError for one that is damaged."""
+def read_json(path: Path, *needed: str) -> Any:
+    """The content, or None when there is no such file. Raises LaunchError for one that is damaged, or that is no object with the names needed."""
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text())
     except FileNotFoundError:
         return None
     except ValueError as error:
         raise LaunchError(f"{path} is damaged ({error}): restore it, or move it away") from error
+    except OSError as error:
+        raise LaunchError(f"{path} cannot be read: {error.strerror}") from error
+    if needed and (not isinstance(found, dict) or not found.keys() >= {*needed}):
+        raise LaunchError(f"{path} is damaged (it has not all of {', '.join(needed)}): restore it, or move it away")
+    return found
 
 
 def append_line(path: Path, record: Mapping[str, Any]) -> None:
     """Add one line, at once, to a journal that this process alone writes."""
     line = json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        os.write(descriptor, line.encode())
-    finally:
-        os.close(descriptor)
+    with writing(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

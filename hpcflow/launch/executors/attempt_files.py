@@ -27,11 +27,11 @@ def read_exit(directory: str) -> JobStatus | None:
     """What the job's own exit file says; None when it has not ended in order."""
     try:
         facts = json.loads((Path(directory) / "exit.json").read_text())
+        code = int(facts["code"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise QueryFailedError(f"{directory}/exit.json cannot be read: {error}") from error
-    code = int(facts["code"])
     told = reason_in_logs(directory) if code not in (0, STOP_CODE) or facts.get("cancelled") else None
     if told is not None:
         return JobStatus(JobState.FAILED, code, FailureClass(told[0]), told[1])

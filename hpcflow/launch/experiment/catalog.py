@@ -1,6 +1,7 @@
 """All experiments of a user: found by id, by any prefix of it, or by title.
 
-Invariant: the files are the truth; `index.sqlite` (see index_place.py for where it lies) only makes listing quick, and is rebuilt from them at will.
+Invariant: the files are the truth; `index.sqlite` (see index_place.py for where it lies) only makes listing quick, and is rebuilt from them at will:
+one that is damaged is made anew, and without one everything is read. A damaged experiment hides no other.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,10 @@ def find_id(text: str) -> Path:
 
 def find_title(text: str) -> Path:
     """The directory of the newest experiment of this title. Raises ConfigError with near names."""
-    titles = {path: str(json.loads((path / "experiment.json").read_text())["title"]) for path in directories()}
+    titles: dict[Path, str] = {}
+    for path in directories():
+        with suppress(LaunchError, ConfigError):  # `list` tells of a damaged one
+            titles[path] = Records(path).spec().title
     for path, title in titles.items():
         if title == text or path.name == text:
             return path
@@ -89,11 +93,29 @@ class Index:
 
     def __init__(self) -> None:
         self._connection: sqlite3.Connection | None = None
-        path = index_file(home_path()) if home_path().is_dir() else None  # nothing is made by looking
-        if path is not None:
-            path.touch(mode=0o600)
-            self._connection = sqlite3.connect(path, timeout=10)
+        self._path = index_file(home_path()) if home_path().is_dir() else None  # nothing is made by looking
+        self._open()
+        if self._connection is None:
+            self._open()  # a damaged one has been taken away
+
+    def _open(self) -> None:
+        if self._path is None:
+            return
+        try:
+            self._path.touch(mode=0o600)
+            self._connection = sqlite3.connect(self._path, timeout=10)
             self._connection.execute("create table if not exists rows (directory text primary key, stamp text, row text)")
+        except (sqlite3.Error, OSError) as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        """Go on without an index; one that is damaged (and not just busy, or on a full disk) is taken away."""
+        self.close()
+        self._connection = None
+        if self._path is not None and isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+            for name in (self._path.name, f"{self._path.name}-journal"):
+                with suppress(OSError):
+                    self._path.with_name(name).unlink()
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """One row an experiment, newest first; damaged ones are told apart, not left out."""
@@ -111,9 +133,7 @@ class Index:
 
     def rebuild(self) -> int:
         """Forget everything and read the files; returns how many experiments there are."""
-        if self._connection is not None:
-            with self._connection:
-                self._connection.execute("delete from rows")
+        self._change("delete from rows")
         return sum(1 for _ in self.rows())
 
     def close(self) -> None:
@@ -124,14 +144,26 @@ class Index:
     def _known(self, directory: Path, stamp: str) -> dict[str, Any] | None:
         if self._connection is None:
             return None
-        with closing(self._connection.execute("select row from rows where directory = ? and stamp = ?", (str(directory), stamp))) as cursor:
-            found = cursor.fetchone()
+        try:
+            with closing(self._connection.execute("select row from rows where directory = ? and stamp = ?", (str(directory), stamp))) as cursor:
+                found = cursor.fetchone()
+        except sqlite3.Error as error:
+            self._give_up(error)
+            return None
         return None if found is None else json.loads(found[0])
 
     def _keep(self, directory: Path, stamp: str, row: dict[str, Any]) -> None:
-        if self._connection is not None and row["status"] is not None:  # what still runs changes without a journal line of ours
+        if row["status"] is not None:  # what still runs changes without a journal line of ours
+            self._change("insert or replace into rows values (?, ?, ?)", (str(directory), stamp, json.dumps(row)))
+
+    def _change(self, statement: str, values: tuple[str, ...] = ()) -> None:
+        if self._connection is None:
+            return
+        try:
             with self._connection:
-                self._connection.execute("insert or replace into rows values (?, ?, ?)", (str(directory), stamp, json.dumps(row)))
+                self._connection.execute(statement, values)
+        except sqlite3.Error as error:
+            self._give_up(error)
 
 
 def _stamp(directory: Path) -> str:

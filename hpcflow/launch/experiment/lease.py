@@ -19,6 +19,8 @@ from hpcflow.launch.files import create_json, read_json, write_json
 
 STALE_S = 60.0
 RENEW_S = 15.0
+_NAMES = ("fence", "host", "pid", "boot_id", "start", "renewed")
+"""What each lease says."""
 
 
 class LeaseLostError(LaunchError):
@@ -49,7 +51,7 @@ class Lease:
 
     def keep(self) -> None:
         """Renew now and then; to be called before each act. Raises LeaseLostError."""
-        held = read_json(self._path)
+        held = read_json(self._path, *_NAMES)
         if held is None or held["fence"] != self.fence:
             raise LeaseLostError("another process drives this experiment now: this one stops")
         if time.monotonic() - self._renewed > RENEW_S:
@@ -91,8 +93,8 @@ def driven(directory: Path) -> bool:
 
 def _newest(directory: Path) -> dict[str, Any] | None:
     """What the last holder has written: one that died while it took the lease has left its claim alone."""
-    held: dict[str, Any] | None = read_json(directory / "lease.json")
-    while (claim := read_json(directory / f"lease-{1 if held is None else int(held['fence']) + 1}.json")) is not None:
+    held: dict[str, Any] | None = read_json(directory / "lease.json", *_NAMES)
+    while (claim := read_json(directory / f"lease-{1 if held is None else int(held['fence']) + 1}.json", *_NAMES)) is not None:
         held = claim
     return held
 

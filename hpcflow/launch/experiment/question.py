@@ -20,12 +20,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hpcflow.errors import HpcflowError
+from hpcflow.errors import HpcflowError, LaunchError
 from hpcflow.launch.executors.base import Executor, JobHandle, JobStatus, QueryFailedError, status_from_json
 from hpcflow.launch.executors.registry import from_json
 from hpcflow.launch.experiment.catalog import Index, directories
 from hpcflow.launch.experiment.records import Records, View
-from hpcflow.launch.files import read_json, write_json
+from hpcflow.launch.files import read_json, write_json, writing
 from hpcflow.launch.home import home, slug
 
 
@@ -68,9 +68,12 @@ def _read(path: Path) -> Answer:
         return Answer()
     which = about.st_ino, about.st_mtime_ns
     if path not in _answers or _answers[path][0] != which:
-        found = read_json(path)
-        jobs = {key: status_from_json(job) for key, job in found["jobs"].items()}
-        _answers[path] = which, Answer(found["asked"], jobs, found["error"])
+        try:
+            found = read_json(path)
+            answer = Answer(found["asked"], {key: status_from_json(job) for key, job in found["jobs"].items()}, found["error"])
+        except (LaunchError, KeyError, TypeError, ValueError, AttributeError):  # damaged: the next question writes it anew
+            answer = Answer()
+        _answers[path] = which, answer
     return _answers[path][1]
 
 
@@ -82,7 +85,8 @@ def cluster_of(handle: JobHandle) -> str:
 @contextlib.contextmanager
 def _turn(stamp: Path, poll_s: float) -> Iterator[bool]:
     """Whether it is time, and nobody else is asking; the time counts from the beginning of a question."""
-    descriptor = os.open(stamp, os.O_RDWR | os.O_CREAT, 0o600)
+    with writing(stamp):
+        descriptor = os.open(stamp, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

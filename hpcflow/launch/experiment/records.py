@@ -70,7 +70,10 @@ class Records:
         value = read_json(self.directory / "experiment.json")
         if value is None:
             raise LaunchError(f"{self.directory} holds no experiment.json: it is no experiment, or its submission never began")
-        return spec_from_json(value)
+        try:
+            return spec_from_json(value)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise LaunchError(f"{self.directory / 'experiment.json'} is damaged ({error!r}): restore it, or move it away") from error
 
     def task_files(self, task: Task) -> dict[str, bytes]:
         """What stands in a task's directory beside its attempts."""
@@ -95,7 +98,7 @@ class Records:
 
     def intent_key(self, task: Task, number: int) -> str | None:
         """The key of an attempt that was announced."""
-        value = read_json(self.attempt_directory(task, number) / "intent.json")
+        value = read_json(self.attempt_directory(task, number) / "intent.json", "key")
         return None if value is None else str(value["key"])
 
     def write_submitted(self, handle: JobHandle) -> None:
@@ -106,7 +109,7 @@ class Records:
 
     def handle(self, task: Task, number: int) -> JobHandle | None:
         """How to find an attempt's job; None while only the intent is known."""
-        value = read_json(self.attempt_directory(task, number) / "submitted.json")
+        value = read_json(self.attempt_directory(task, number) / "submitted.json", "key", "directory", "id", "facts")
         return None if value is None else JobHandle(value["key"], value["directory"], value["id"], value["facts"])
 
     def attempt_numbers(self, task: Task) -> list[int]:
@@ -126,7 +129,7 @@ class Records:
 
     def events(self) -> list[dict[str, Any]]:
         """All journals, by time."""
-        found = [record for path in (self.directory / "journal").glob("*.jsonl") for record in read_lines(path)]
+        found = [record for path in (self.directory / "journal").glob("*.jsonl") for record in read_lines(path) if {"time", "event"} <= record.keys()]
         return sorted(found, key=lambda record: record["time"])
 
     def other_journals(self) -> dict[str, int]:
