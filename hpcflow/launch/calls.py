@@ -10,6 +10,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from hpcflow.errors import ConfigError
@@ -20,6 +21,7 @@ from hpcflow.launch.config.secret import Secret
 from hpcflow.launch.config.stands import members
 from hpcflow.launch.config.target import NamelessError
 from hpcflow.launch.extras import require
+from hpcflow.launch.packagers.base import place_in
 
 
 class _Explicit(Encoder):
@@ -47,14 +49,14 @@ class _Explicit(Encoder):
         return {**node, "*": [*positional, *more]} if positional or more else node
 
 
-def call_document(task: Any) -> dict[str, Any]:
-    """For `call.json`. Raises ConfigError for what cannot be named, and for a configuration with problems."""
+def call_document(task: Any, packed: Path | None = None) -> dict[str, Any]:
+    """For `call.json`. packed: the folder whose code goes along. Raises ConfigError for what cannot be named, and for a wrong configuration."""
     check(task)
     try:
         call = _Explicit.of(task).value(task, Any, "")
     except NamelessError as error:
         raise ConfigError(f"{error}, or say by_value=True, which sends it as a pickle in a private file") from None
-    document: dict[str, Any] = {"call": _called(task, call), "main": None, "path": own_path()}
+    document: dict[str, Any] = {"call": _called(task, call), "main": None, "path": own_path(packed)}
     if "__main__:" in str(call):
         main = sys.modules["__main__"]
         path = getattr(main, "__file__", None)
@@ -63,13 +65,18 @@ def call_document(task: Any) -> dict[str, Any]:
                 "the task's function is defined in a notebook or at a prompt, which a job cannot import; put it into a module, or say by_value=True"
             )
         document["main"] = os.path.abspath(path)
+        if packed is not None and (inside := place_in(packed, path)) is not None:
+            document["main_in_code"] = inside
     return document
 
 
-def own_path() -> list[list[str]]:
-    """Where this program imports its own modules from: (folder, the same within the working directory or "", "first" or "last": before or after
-    Python's own modules), without the folders of Python's installation."""
-    here, python = os.getcwd(), tuple({os.path.realpath(prefix) + os.sep for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)})
+def own_path(packed: Path | None = None) -> list[list[str]]:
+    """Where this program imports its own modules from: (folder, the same within the packed folder or "", "first" or "last": before or after
+    Python's own modules), without the folders of Python's installation. packed: default the working directory."""
+    here, python = (
+        os.path.realpath(packed or os.getcwd()),
+        tuple({os.path.realpath(prefix) + os.sep for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)}),
+    )
     found: dict[str, list[str]] = {}
     place = "first"
     for entry in sys.path:
@@ -77,7 +84,7 @@ def own_path() -> list[list[str]]:
         if folder == os.path.dirname(os.__file__):
             place = "last"
         if os.path.isdir(folder) and not f"{os.path.realpath(folder)}{os.sep}".startswith(python):
-            inside = os.path.relpath(folder, here) if f"{folder}{os.sep}".startswith(f"{here}{os.sep}") else ""
+            inside = place_in(Path(here), folder) or ""
             found.setdefault(folder, [folder, inside, place])
     return list(found.values())
 
@@ -102,7 +109,7 @@ def variables_in(task: Buildable) -> list[str]:
     return sorted({secret.source[0] for _, secret in _secrets_in(task, "") if secret.kind == "variable"})
 
 
-def pickled_document(task: Any) -> tuple[dict[str, Any], bytes]:
+def pickled_document(task: Any, packed: Path | None = None) -> tuple[dict[str, Any], bytes]:
     """The document and the pickle of a task that travels by value."""
     cloudpickle = require("cloudpickle", "by_value=True")
     target = target_of(task) if isinstance(task, Buildable) else task
@@ -120,4 +127,4 @@ def pickled_document(task: Any) -> tuple[dict[str, Any], bytes]:
         function = task
     blob: bytes = cloudpickle.dumps(function, protocol=5)
     pickled = {"file": "function.pkl", "sha256": hashlib.sha256(blob).hexdigest()}
-    return {"pickle": pickled, "main": None, "path": own_path()}, blob
+    return {"pickle": pickled, "main": None, "path": own_path(packed)}, blob

@@ -2,7 +2,9 @@
 
     {"kind": "commands", "mode": "sequential", "on_failure": "stop", "commands": [{"name": "main", "argv": [...], "env": {...}}]}
 
-Invariant: a payload holds no secret's value; a Secret is its reference.
+A word of `argv` is a text, which is the user's and stays as it is, or {"in": "task" or "code", "file": "runner.py"}: a place that each attempt knows.
+
+Invariant: a payload holds no secret's value; a Secret is its reference. No text of the user's is read for anything.
 """
 
 from __future__ import annotations
@@ -25,33 +27,40 @@ from hpcflow.launch.executors.base import Executor, FailureClass, ranks_of
 from hpcflow.launch.experiment.model import Task
 from hpcflow.launch.group import Step
 from hpcflow.launch.home import slug
+from hpcflow.launch.packagers.base import place_in
 from hpcflow.launch.request import Command, JobRequest, LauncherName, Mode, OnFailure
 
-DIRECTORY_WORD = "{attempt}"
-"""In an argument list: the attempt's directory."""
-CODE_WORD = "{code}"
-"""In an argument list: the folder of the packaged code."""
+Word = str | Mapping[str, str]
 
 
-TASK_WORD = "{task}"
-"""In an argument list: the task's directory."""
+def _inside(folder: Literal["task", "code"], file: str = "") -> Word:
+    """A file of the task's directory, or of the packaged code."""
+    return {"in": folder, "file": file}
 
 
-def function_payload(task: Any, executor: Executor, by_value: bool) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The payload of a Partial or a Config, and the files that go into the task's directory."""
+def _word(word: Word, directory: Path, code: Path | None) -> str:
+    """A word for an attempt. directory: of the attempt; code: None in a dry run, before there is a package."""
+    if isinstance(word, str):
+        return word
+    return str((directory.parent.parent if word["in"] == "task" else code or Path("PACKAGED-CODE")) / word["file"])
+
+
+def function_payload(task: Any, executor: Executor, by_value: bool, packed: Path | None = None) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The payload of a Partial or a Config, and the files that go into the task's directory. packed: the folder whose code goes along."""
     python = _python_of(executor)
     files: dict[str, bytes] = {"runner.py": Path(runner.__file__).read_bytes()}
     if by_value:
-        document, files["function.pkl"] = pickled_document(task)
+        document, files["function.pkl"] = pickled_document(task, packed)
     else:
-        document = call_document(task)
+        document = call_document(task, packed)
         files["config.yaml"] = _written(task)
     files["call.json"] = json.dumps(document, indent=1).encode()
-    argv = [python, f"{TASK_WORD}/runner.py", TASK_WORD]
+    argv = [python, _inside("task", "runner.py"), _inside("task")]
     label = slug(name_of(task).rpartition(":")[2]) if isinstance(task, Buildable) else slug(getattr(task, "__name__", "function"))
     commands = [{"name": "main", "argv": argv, "env": {}}]
     secrets = {name: {"variable": [name]} for name in (variables_in(task) if isinstance(task, Buildable) else ())}
-    return {"kind": "function", "label": label, "commands": commands, "secrets": secrets, "workdir": os.getcwd()}, files
+    needed = [document["main_in_code"]] if document.get("main_in_code") else []
+    return {"kind": "function", "label": label, "commands": commands, "secrets": secrets, "workdir": os.getcwd(), "needs_code": needed}, files
 
 
 def _python_of(executor: Executor) -> str:
@@ -66,7 +75,7 @@ def _written(task: Any) -> bytes:
         return "".join(f"# {line}\n" for line in f"no configuration file can hold this: {error}\nSee call.json.".splitlines()).encode()
 
 
-def payload_of(task: Any, executor: Executor, mode: str, on_failure: str, packaged: bool = False) -> dict[str, Any]:
+def payload_of(task: Any, executor: Executor, mode: str, on_failure: str, packed: Path | None = None) -> dict[str, Any]:
     """The payload of a Script or of a list of Scripts and Steps (a group). Raises ConfigError for anything else."""
     if isinstance(task, Step):
         raise ConfigError("a Step is one command of a group: give a list of them, or its Script alone with its needs as arguments of add()")
@@ -79,6 +88,8 @@ def payload_of(task: Any, executor: Executor, mode: str, on_failure: str, packag
     commands: list[dict[str, Any]] = []
     for item in members:
         member, step = (item.script, item) if isinstance(item, Step) else (item, None)
+        if isinstance(member, Buildable):
+            raise ConfigError(f"a group is made of Scripts and Steps, and {name_of(member)} is a function's call: give it a task of its own")
         if callable(member) and not isinstance(member, Script):
             named = getattr(member, "__name__", type(member).__name__)
             raise ConfigError(f"the function {named} is no task: say launch.Partial({named}, ...), or by_value=True, which sends it as a pickle")
@@ -93,7 +104,7 @@ def payload_of(task: Any, executor: Executor, mode: str, on_failure: str, packag
         plain = {variable: value for variable, value in member.env.items() if not isinstance(value, Secret)}
         secrets = {variable: _reference(value) for variable, value in member.env.items() if isinstance(value, Secret)}
         own: dict[str, Any] = {} if step is None else {**step.needs, **({"launcher": step.launcher} if step.launcher else {})}
-        commands.append({"name": name, "argv": _placed(member, python, packaged), "env": plain, "secrets": secrets, **own})
+        commands.append({"name": name, "argv": _placed(member, python, packed), "env": plain, "secrets": secrets, **own})
     if len(commands) == 1:
         label, commands[0]["name"] = commands[0]["name"], "main"
     else:
@@ -117,18 +128,23 @@ def _label(script: Script) -> str:
     return slug(name)
 
 
-def _placed(script: Script, python: str, packaged: bool) -> list[str]:
+def _placed(script: Script, python: str, packed: Path | None) -> list[Word]:
     """The words; a script's file as it is in the package, else by its full path, since a job may start elsewhere."""
     path = str(script.path)
-    place = f"{CODE_WORD}/{os.path.relpath(path)}" if packaged and path and not os.path.isabs(path) else os.path.abspath(path)
-    return [place if path and word == path else word for word in script.argv(python)]
+    inside = place_in(packed, path) if packed is not None and not os.path.isabs(path) else None
+    place = os.path.abspath(path) if inside is None else _inside("code", inside)
+    words: list[Word] = [*script.argv(python)]
+    if path:
+        words[len(words) - len(script.args) - 1] = place
+    return words
 
 
 def require_packaged(files: Path, payloads: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raises ConfigError for a task (name -> payload) whose script did not go into the package."""
+    """Raises ConfigError for a task (name -> payload) whose script, or the driver script of whose function, did not go into the package."""
     for task, payload in payloads.items():
-        for word in (word for command in payload["commands"] for word in command["argv"] if word.startswith(f"{CODE_WORD}/")):
-            inside = word.removeprefix(f"{CODE_WORD}/")
+        words: list[Word] = [word for command in payload["commands"] for word in command["argv"]]
+        scripts = (word["file"] for word in words if not isinstance(word, str) and word["in"] == "code")
+        for inside in (*scripts, *payload.get("needs_code", ())):
             if not (files / inside).is_file():
                 raise ConfigError(f"task {task!r} runs {inside}, which the packager did not pack: add it to its patterns, or to git")
 
@@ -149,10 +165,7 @@ def job_request(task: Task, executor: Executor, number: int, key: str, directory
     launcher: LauncherName = getattr(executor, "launcher", "none")
     commands = tuple(
         Command(
-            argv=tuple(
-                word.replace(DIRECTORY_WORD, str(directory)).replace(CODE_WORD, str(code)).replace(TASK_WORD, str(directory.parent.parent))
-                for word in command["argv"]
-            ),
+            argv=tuple(_word(word, directory, code) for word in command["argv"]),
             name=command["name"],
             environment=dict(command.get("env", {})),
             secrets={name: _secret(value) for name, value in command.get("secrets", {}).items()},

@@ -149,7 +149,9 @@ def function_of(document: dict[str, Any], directory: str) -> Any:
     """What to call."""
     pickled = document.get("pickle")
     if pickled is None:
-        return Builder(document.get("main")).value(document["call"])
+        code, inside = os.environ.get("HPCFLOW_CODE"), document.get("main_in_code")
+        main = os.path.join(code, inside) if code is not None and inside is not None else document.get("main")
+        return Builder(main).value(document["call"])
     with open(os.path.join(directory, pickled["file"]), "rb") as file:
         blob = file.read()
     if hashlib.sha256(blob).hexdigest() != pickled["sha256"]:

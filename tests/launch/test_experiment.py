@@ -12,14 +12,17 @@ import time
 import pytest
 
 from hpcflow.errors import ConfigError, LaunchError
+from hpcflow.launch.config.buildable import Partial
 from hpcflow.launch.config.script import Script
 from hpcflow.launch.config.secret import Secret
 from hpcflow.launch.executors.local import LocalExecutor
 from hpcflow.launch.executors.slurm import SlurmExecutor
+from hpcflow.launch.executors.slurm_fields import SlurmFields
 from hpcflow.launch.experiment.decide import TaskState
 from hpcflow.launch.experiment.experiment import Experiment
 from hpcflow.launch.experiment.records import Records
 from hpcflow.launch.experiment.views import experiment_row, printable, status_rows
+from hpcflow.launch.group import Step
 from hpcflow.launch.one_task import run as launch_run
 
 
@@ -191,6 +194,7 @@ def test_two_do_not_drive_one_experiment(at_home):
 def test_a_driver_that_is_killed_is_replaced_and_no_task_is_lost_or_doubled(at_home):
     program = """
 import sys
+from hpcflow.launch.config.buildable import Partial
 from hpcflow.launch.config.script import Script
 from hpcflow.launch.executors.local import LocalExecutor
 from hpcflow.launch.experiment.experiment import Experiment
@@ -240,6 +244,15 @@ def test_groups_run_in_one_job_and_a_retry_repeats_what_is_unfinished(at_home):
     exp.add([sh("echo a >>ran"), sh("echo b >>ran; test -e ok || { touch ok; exit 1; }")], name="both", retries=1, backoff_s=0.01)
     assert exp.run().exit_status() == 0
     assert (at_home / "ran").read_text().split() == ["a", "b", "b"]
+
+
+def test_words_of_a_script_stay_as_they_are_whatever_they_look_like(at_home):
+    (at_home / "words.sh").write_text('printf "%s|" "$@"\n')
+    exp = Experiment("words")
+    exp.add(sh("for task in a b; do echo ${task}; done; code=3 attempt=4; echo ${code} ${attempt} {task}"), name="inline")
+    exp.add(Script("words.sh", args=["{task}", "words.sh", "${code}", "a b"]), name="file")
+    assert exp.run(quiet=True).exit_status() == 0
+    assert exp.logs("inline") == "a\nb\n3 4 {task}\n" and exp.logs("file") == "{task}|words.sh|${code}|a b|"
 
 
 def test_the_first_failure_in_time_is_that_of_a_parallel_group_whose_other_commands_were_ended_for_it(at_home):
@@ -354,6 +367,7 @@ WRONG_ARGUMENTS = [
     ({"executor": "local"}, r"add\(executor=...\): expected Executor"),
     ({"dependencies": "a"}, "expected a list of tasks"),
     ({"dependencies": ["a"]}, "'a' is no task: give what add"),
+    ({"condition": "any_failed"}, "without dependencies never comes true"),
 ]
 WRONG_EXPERIMENTS = [
     ({"title": 3}, r"Experiment\(title=...\): expected str, got int 3"),
@@ -456,3 +470,19 @@ def test_a_list_row_sums_up_an_experiment(at_home):
     assert (row["state"], row["succeeded"], row["status"], row["tags"]) == ("succeeded", 1, 0, ["t"])
     assert printable(row["title"]) == "title \ufffd[31mred"
     assert json.dumps(row)
+
+
+def test_ranks_that_a_task_does_not_have_are_refused_and_a_group_is_of_scripts(at_home):
+    exp = Experiment("ranks", executor=SlurmExecutor(nodes=2, ntasks_per_node=2))
+    exp.add(sh("true"), name="one")
+    exp.add([sh("true"), Step(sh("true"), launcher="srun", ntasks=3)], name="group")
+    exp.add(sh("true"), name="world", launcher="srun", components=[SlurmFields(ntasks=4)])
+    with pytest.raises(ConfigError, match=r"a group is made of Scripts and Steps, and len is a function's call"):
+        exp.add([sh("true"), Partial(len, [1])])
+    records = Records.create(exp.directory, exp.spec())
+    opened = Experiment.open(records.directory)
+    assert opened.logs("group", rank=2) == "" == opened.logs("world", rank=7)
+    wrong = (("one", 0, "no launcher starts it"), ("group", 3, "it has 3, from 0"), ("world", 8, "it has 8, from 0"), ("world", -1, "it has 8"))
+    for task, rank, says in wrong:
+        with pytest.raises(ConfigError, match=f"task '{task}' has no MPI rank {rank}: {says}"):
+            opened.logs(task, rank=rank)

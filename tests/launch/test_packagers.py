@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -151,6 +152,43 @@ def test_a_task_runs_the_packaged_code_and_not_what_came_after(project):
     assert exp.logs("job").split()[0] == "packaged" and str(exp.package.path) in exp.logs("job")
 
 
+SUB_DRIVER = """
+from hpcflow.launch import Experiment, GitArchivePackager, HybridPackager, Partial, PatternPackager, Script
+import beside
+def own() -> str:
+    return __file__
+if __name__ == "__main__":
+    for packager in (GitArchivePackager(), HybridPackager({"": GitArchivePackager()}), PatternPackager(include=["**/*"])):
+        exp = Experiment("sub", packager=packager)
+        exp.add(Script("run.sh"), name="script")
+        for function in (own, beside.f):
+            exp.add(Partial(function), name=function.__name__)
+        exp.run(quiet=True)
+        print(exp.logs("script").strip(), exp.result("own"), exp.result("f"), sep="|")
+    exp = Experiment("left", packager=PatternPackager(include=["beside.py"]))
+    exp.add(Partial(own), name="own")
+    exp.run()
+"""
+
+
+def test_from_a_folder_of_a_repository_scripts_and_functions_are_those_in_the_package(project):
+    """The driver script's own functions too."""
+    files = {"run.sh": "echo $0", "beside.py": "def f() -> str:\n    return __file__\n", "drive.py": SUB_DRIVER}
+    for name, text in files.items():
+        (project / "lib" / name).write_text(text)
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    done = subprocess.run([sys.executable, "drive.py"], cwd=project / "lib", capture_output=True, text=True, check=False, timeout=60)
+    lines = [line.split("|") for line in done.stdout.splitlines()]
+    assert len(lines) == 3, done.stderr
+    for inside, (script, own, beside) in zip(("files/lib", "files/lib", "files"), lines, strict=True):
+        assert [Path(path).name for path in (script, own, beside)] == ["run.sh", "drive.py", "beside.py"]
+        assert {str(Path(path).parent).endswith(inside) for path in (script, own, beside)} == {True}
+        assert Path(own).is_relative_to(project.parent / "home" / "code")
+    assert done.stderr.splitlines()[-1].endswith("task 'own' runs drive.py, which the packager did not pack: add it to its patterns, or to git")
+
+
 def test_damaged_code_is_noticed_on_arrival(project):
     package = pack(PatternPackager())
     (package.path / "main.py").write_text("other\n")
@@ -158,7 +196,7 @@ def test_damaged_code_is_noticed_on_arrival(project):
     exp.add(Script("main.py"), name="job")
     exp.run()
     assert exp.exit_status() == 1
-    assert "is damaged: pack it anew" in exp.logs("job")
+    assert f"is damaged: remove {package.path.parent} and submit again" in exp.logs("job")
 
 
 def test_a_script_that_was_not_packed_is_refused_and_what_was_left_out_is_told(project, capfd):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Mapping, Set
+from pathlib import Path
 from typing import Any
 
 from hpcflow.errors import ConfigError, near_names
@@ -34,16 +35,16 @@ class Placed:
     files: dict[str, bytes]
 
 
-def placed(task: Any, executor: Executor, overrides: dict[str, Any], by_value: bool, mode: str, on_failure: str, packaged: bool) -> Placed:
-    """The arguments of `Experiment.add`. Raises ConfigError."""
+def placed(task: Any, executor: Executor, overrides: dict[str, Any], by_value: bool, mode: str, on_failure: str, packed: Path | None) -> Placed:
+    """The arguments of `Experiment.add`. packed: the folder whose code goes along; None: none does. Raises ConfigError."""
     resources = {need: overrides.pop(need) for need in executor.task_needs if need in overrides}
     check_resources(resources)
     where = _with(executor, overrides)
     files: dict[str, bytes] = {}
     if isinstance(task, Buildable) or (callable(task) and by_value):
-        payload, files = function_payload(task, where, by_value)
+        payload, files = function_payload(task, where, by_value, packed)
     else:
-        payload = payload_of(task, where, mode, on_failure, packaged)
+        payload = payload_of(task, where, mode, on_failure, packed)
         payload["commands"], where, resources = sized(payload["commands"], mode, where, resources)
     where.accept_secrets(*secrets_of(payload))
     return Placed(payload, resources, where, files)

@@ -13,6 +13,7 @@ from typing import Any
 from hpcflow.errors import ConfigError
 from hpcflow.launch.checked import check_argument
 from hpcflow.launch.executors.base import Executor
+from hpcflow.launch.experiment.model import Condition
 from hpcflow.launch.packagers.base import Packager
 from hpcflow.launch.request import Mode, OnFailure
 
@@ -50,6 +51,12 @@ def check_dependencies(dependencies: Any, owner: object) -> None:
             raise ConfigError(f"add(dependencies=...): {dependency!r} is no task: give what add() returned")
         if dependency.experiment is not owner:
             raise ConfigError(f"{dependency!r} belongs to another experiment: tasks depend on tasks of their own")
+
+
+def check_condition(condition: Condition, dependencies: Sequence[object]) -> None:
+    """Raises ConfigError for one that can never come true, since it is about no task."""
+    if condition in (Condition.ANY_SUCCEEDED, Condition.ANY_FAILED) and not dependencies:
+        raise ConfigError(f"add(condition={condition.value!r}) without dependencies never comes true: name the tasks, or leave it out")
 
 
 def check_resources(resources: Mapping[str, Any]) -> None:

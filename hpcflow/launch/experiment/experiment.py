@@ -18,6 +18,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,7 +29,7 @@ from hpcflow.launch.executors.local import LocalExecutor
 from hpcflow.launch.executors.registry import to_json
 from hpcflow.launch.experiment import log_tail
 from hpcflow.launch.experiment.adding import in_sequence, placed, unique_name
-from hpcflow.launch.experiment.arguments import check_dependencies, check_experiment, check_task
+from hpcflow.launch.experiment.arguments import check_condition, check_dependencies, check_experiment, check_task
 from hpcflow.launch.experiment.decide import to_run_again
 from hpcflow.launch.experiment.driver import Driver
 from hpcflow.launch.experiment.hearing import Listener
@@ -108,7 +109,8 @@ class Experiment(Submitted):
             raise ConfigError("this experiment has been submitted; add tasks before run()")
         check_task(name=name, executor=executor, required=required, by_value=by_value, mode=mode, on_failure=on_failure)
         check_dependencies(dependencies, self)
-        what = placed(task, executor or self.executor, overrides, by_value, mode, on_failure, self.packager is not None)
+        check_condition(condition_of(condition), dependencies)
+        what = placed(task, executor or self.executor, overrides, by_value, mode, on_failure, self._packed_folder)
         unique = unique_name(name, what.payload["label"], {other.name for other in self._tasks})
         made = Task(
             name=unique,
@@ -134,6 +136,10 @@ class Experiment(Submitted):
             facts["code"] = {"digest": self.package.digest, "files": self.package.files, "notes": list(self.package.notes)}
         created = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         return Spec(self.id, self.title, created, tuple(self._tasks), self.tags, self.notes, facts)
+
+    @cached_property
+    def _packed_folder(self) -> Path | None:
+        return None if self.packager is None else self.packager.base(Path.cwd())
 
     @property
     def directory(self) -> Path:
@@ -186,6 +192,11 @@ class Experiment(Submitted):
         tail = log_tail.LogTail(self) if tail_logs else None
         try:
             Driver(self._records, lease, listener).drive()
+        except KeyboardInterrupt:
+            if not quiet:
+                print("hpcflow: interrupted; what runs goes on, and the rest waits for `resume`", file=sys.stderr)
+                tell_next(self.id, "status", "resume", "cancel")
+            raise
         finally:
             lease.give_back()
             if tail is not None:

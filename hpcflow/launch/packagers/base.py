@@ -58,6 +58,10 @@ class Packager(ABC):
     def choose(self, root: Path) -> tuple[list[Chosen], list[str]]:
         """The files below `root`, and notes. Raises ConfigError for a state that is not to be packed."""
 
+    def base(self, root: Path) -> Path:
+        """The folder whose files have the paths in the package that they have in it: `root`, unless a packager takes another."""
+        return root
+
 
 def pack(packager: Packager, root: Path | None = None) -> Package:
     """Copy the chosen files into `code/<digest>` of the launch home, unless they are there. Raises ConfigError above the limit, or for no files."""
@@ -87,6 +91,13 @@ def pack(packager: Packager, root: Path | None = None) -> Package:
     if not (target / "manifest").exists():
         _copy(files, digests, target)
     return Package(digest, target / "files", len(files), size, tuple(notes))
+
+
+def place_in(base: Path, file: str) -> str | None:
+    """Where a file is in a package of the folder `base`; None: it lies elsewhere and stays where it is."""
+    folder, name = os.path.split(os.path.abspath(file))
+    inside = os.path.relpath(os.path.join(os.path.realpath(folder), name), os.path.realpath(base))
+    return None if inside.startswith("..") else inside
 
 
 def packed_files(digest: str | None) -> Path | None:

@@ -35,8 +35,11 @@ class GitArchivePackager(Packager):
         if self.subpath.startswith("/") or ".." in PurePosixPath(self.subpath).parts:
             raise ConfigError(f"GitArchivePackager.subpath={self.subpath!r}: give a folder within the repository, such as 'src'")
 
+    def base(self, root: Path) -> Path:
+        return Path(_git(root, "rev-parse", "--show-toplevel").strip())
+
     def choose(self, root: Path) -> tuple[list[Chosen], list[str]]:
-        top = Path(_git(root, "rev-parse", "--show-toplevel").strip())
+        top = self.base(root)
         commit = _git(top, "rev-parse", "HEAD").strip()
         notes = [f"commit {commit}"]
         tracked, submodules = self._tracked(top)

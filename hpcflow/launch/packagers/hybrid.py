@@ -32,12 +32,21 @@ class HybridPackager(Packager):
             if folder.startswith("/") or ".." in PurePosixPath(folder).parts:
                 raise ConfigError(f"HybridPackager.parts: {folder!r} leads out of the package: give a folder within it, or '' for its top")
 
+    def base(self, root: Path) -> Path:
+        """That of the part at the top."""
+        packager, where = self._part(self.parts[""], root) if "" in self.parts else (None, root)
+        return root if packager is None else packager.base(where)
+
+    @staticmethod
+    def _part(part: Packager | tuple[Packager, str], root: Path) -> tuple[Packager, Path]:
+        return (part[0], Path(part[1]).absolute()) if isinstance(part, tuple) else (part, root.absolute())
+
     def choose(self, root: Path) -> tuple[list[Chosen], list[str]]:
         chosen: dict[PurePosixPath, Chosen] = {}
         notes: list[str] = []
         for folder, part in self.parts.items():
-            packager, where = part if isinstance(part, tuple) else (part, str(root))
-            files, told = packager.choose(Path(where).absolute())
+            packager, where = self._part(part, root)
+            files, told = packager.choose(where)
             notes += [f"{folder or '.'}: {note}" for note in told]
             for file in files:
                 placed = Chosen(PurePosixPath(folder) / file.path, file.source, file.named)
