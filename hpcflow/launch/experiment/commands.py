@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hpcflow.errors import ConfigError, near_names
+from hpcflow.launch.executors.base import ranks_of
+from hpcflow.launch.executors.registry import from_json
 from hpcflow.launch.experiment.model import Task
 from hpcflow.launch.experiment.records import View
 from hpcflow.launch.files import make_directory
@@ -47,6 +49,17 @@ def find(task: Task, command: str | int) -> int:
     if str(command).isdigit() and int(command) < len(names):
         return int(command)
     raise ConfigError(f"task {task.name!r} has no command {command!r}{near_names(str(command), names) or f'; there are {chr(44).join(names)}'}")
+
+
+def require_rank(task: Task, rank: int) -> None:
+    """Raises ConfigError for an MPI rank that no command of a task has."""
+    executor = from_json(task.executor)
+    whole = sum(ranks_of(fields) for fields in (executor, *getattr(executor, "components", ())))
+    starts = getattr(executor, "launcher", "none")
+    sizes = [int(each.get("ntasks") or whole) for each in task.payload["commands"] if (each.get("launcher") or starts) != "none"]
+    if not 0 <= rank < max(sizes, default=0):
+        has = f"it has {max(sizes)}, from 0" if sizes else "no launcher starts it, and its log is one"
+        raise ConfigError(f"task {task.name!r} has no MPI rank {rank}: {has}")
 
 
 def ask_to_cancel(directory: Path, index: int) -> None:

@@ -71,7 +71,7 @@ class Submitted:
             if (why := why_nobody_goes_on(records, view, wanted)) is not None:
                 raise LaunchError(why)
             if deadline is not None and time.monotonic() > deadline:
-                raise LaunchError(f"after {timeout_s:.0f} s: {', '.join(f'{name} {states[name].value}' for name in wanted)}")
+                raise LaunchError(f"after {timeout_s:g} s: {', '.join(f'{name} {states[name].value}' for name in wanted)}")
             time.sleep(pause)
             pause = min(pause * 1.2, 1.0)
 
@@ -130,7 +130,7 @@ class Submitted:
             follow: print the lines to stdout first, as they come, until the task is decided.
 
         Raises:
-            ConfigError: there is no such task, command or attempt.
+            ConfigError: there is no such task, command, rank or attempt.
             LaunchError: with `follow`, when nobody drives the experiment any more.
         """
         if follow:
@@ -148,7 +148,10 @@ class Submitted:
         numbers = records.attempt_numbers(task)
         if attempt is not None and attempt not in numbers:
             raise ConfigError(f"task {name!r} has no attempt {attempt}; there are {numbers or 'none'}")
-        return log_tail.log_paths(from_json(task.executor), records, task, attempt or numbers[-1], command, rank) if numbers else []
+        found = log_tail.log_paths(from_json(task.executor), records, task, attempt or numbers[-1], command, rank) if numbers else []
+        if rank is not None and not found:
+            commands.require_rank(task, rank)
+        return found
 
     def result(self, name: str) -> Any:
         """What a task's newest attempt kept. Raises LaunchError when that is nothing, ConfigError when there is no such task."""
