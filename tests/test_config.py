@@ -142,3 +142,11 @@ def test_the_variables_of_a_tracked_job_are_known_to_the_sessions_in_it():
     exported = {name for path in templates.glob("*.j2") for name in re.findall(r"HPCFLOW_[A-Z_]+", path.read_text())}
     assert exported >= {"HPCFLOW_JOB_KEY", "HPCFLOW_STOP_FILE"}
     assert exported <= set(OTHER_VARIABLES)
+
+
+def test_variables_that_scripts_and_tests_set_are_known():
+    root = Path(__file__).parents[1]
+    files = [root / "Makefile", *(root / "tools").glob("*"), *(root / "tests").rglob("*.sh")]
+    named = {name for file in files if file.is_file() for name in re.findall(r"\bHPCFLOW_[A-Z_]+(?==)", file.read_text())}
+    assert "HPCFLOW_SANITIZE" in named
+    assert named <= {*OTHER_VARIABLES, *(f"HPCFLOW_{name.upper()}" for name in OPTIONS)}

@@ -32,6 +32,7 @@ from hpcflow.ir.operators.sort import Sort
 from hpcflow.ir.operators.task_function import TaskFunction
 from hpcflow.ir.operators.with_columns import ReturnToOrigin, WindowColumns, WithColumns, WithOrigin, WithScalars
 from hpcflow.ir.properties import EdgeProperties, Pattern, SortKey
+from hpcflow.ir.properties import check_names as check_property_names
 
 if TYPE_CHECKING:
     from hpcflow.api.dataset import Dataset
@@ -226,7 +227,8 @@ def with_property(dataset: Dataset, input: int, properties: Mapping[str, Any]) -
     vertex = dataset._vertex
     if isinstance(vertex.operator, Iterate):
         raise ConfigError("a loop is run iteration by iteration and has no properties of its own; set them in its body, or on a dataset behind it")
-    on_vertex = {k: v for k, v in properties.items() if k in type(vertex.properties).__dataclass_fields__ and k != "permanent"}
+    check_property_names(properties, [*vertex.properties.choices(), *EdgeProperties.choices()])
+    on_vertex = {k: v for k, v in properties.items() if k in vertex.properties.choices()}
     on_edge = {k: v for k, v in properties.items() if k not in on_vertex}
     inputs = dataset._inputs
     if on_edge:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 
 from hpcflow.api import building
+from hpcflow.api.absent import absent
 from hpcflow.api.actions import GATHER, make_action
 from hpcflow.api.bsp import bsp
 from hpcflow.api.building import Input
@@ -110,6 +111,13 @@ class Dataset(Shorthands):
             "a Dataset is a plan of the driver and has no rows on a worker. Join it, give it to bsp(inputs=[...]), or collect() it first and let the "
             "function read the rows, or hf.broadcast(rows).value"
         )
+
+    if not TYPE_CHECKING:  # a type checker knows what is there
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            raise absent(name, [one for one in dir(type(self)) if not one.startswith("_")])
 
     def __bool__(self) -> bool:
         raise TypeError("a Dataset is lazy and has no truth value; collect it first")

@@ -9,7 +9,7 @@ exactly one reader in the planner or the runtime, named in its comment.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from typing import Any, Literal
@@ -83,19 +83,27 @@ class _Properties:
         """A copy with `changes`, less those that are permanent."""
         return replace(self, **{name: value for name, value in changes.items() if name not in self.permanent})
 
+    @classmethod
+    def choices(cls) -> list[str]:
+        """The names that users may set."""
+        return [f.name for f in fields(cls) if f.name not in ("permanent", *_OF_PASSES)]
+
     def with_user_choice(self, **changes: Any) -> Any:
         """A copy with `changes` made permanent; an enum's member may be given by its value: `data_flow="pull"`.
 
         Raises:
             ConfigError: for an unknown name, or for a value that the property cannot have.
         """
-        valid = [f.name for f in fields(self) if f.name not in ("permanent", *_OF_PASSES)]
-        for name in changes:
-            if name not in valid:
-                near = near_names(name, valid) or "."
-                raise ConfigError(f"no execution property {name!r}{near} There are {', '.join(valid)}")
+        check_names(changes, self.choices())
         checked = {name: _checked(name, value) for name, value in changes.items()}
         return replace(self, **checked, permanent=self.permanent | frozenset(changes))
+
+
+def check_names(given: Iterable[str], valid: Sequence[str]) -> None:
+    """ConfigError for a name that is not that of an execution property."""
+    for name in given:
+        if name not in valid:
+            raise ConfigError(f"no execution property {name!r}{near_names(name, valid) or '.'} There are {', '.join(valid)}")
 
 
 def _checked(name: str, value: Any) -> Any:

@@ -127,3 +127,36 @@ def test_what_is_refused_says_one_thing_to_do(one_session, name):
     chain, message = REFUSED[name]
     with pytest.raises(hf.UnsupportedExpressionError, match=message):
         chain(one_session.from_polars(events()))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("fliter", "did you mean 'filter'"),
+        ("sink_parquet", "write_parquet writes a directory"),
+        ("shift", r"\.over\(keys\)"),
+        ("height", r"collect\(\) first"),
+        ("match_to_schema", "docs/api.md"),
+        ("nothing_like_it", "docs/api.md lists its methods"),
+    ],
+)
+def test_a_method_that_is_not_there_says_what_to_write(one_session, name, said):
+    with pytest.raises(AttributeError, match=f"a Dataset has no '{name}'.*{said}"):
+        getattr(one_session.range(3), name)
+
+
+def test_every_method_of_polars_that_is_not_there_says_so_in_its_words(one_session):
+    data = one_session.range(3)
+    absent = [name for name in dir(pl.LazyFrame) if not name.startswith("_") and not hasattr(hf.Dataset, name)]
+    for name in absent:
+        with pytest.raises(AttributeError, match=f"a Dataset has no '{name}': "):
+            getattr(data, name)
+    assert "shift" in absent
+
+
+def test_an_unknown_property_is_named_with_those_of_vertices_and_edges(one_session):
+    for data in (one_session.range(3), one_session.range(3).sort("value")):
+        with pytest.raises(hf.ConfigError, match=r"no execution property 'paralelism'; did you mean 'parallelism'\?.*compression"):
+            data.with_property(paralelism=3)
+    with pytest.raises(hf.ConfigError, match="range has 0 inputs, no input 0; set compression on a dataset with an input edge"):
+        one_session.range(3).with_property(compression="lz4")

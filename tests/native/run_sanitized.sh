@@ -2,7 +2,7 @@
 # Builds the kernels with AddressSanitizer and UndefinedBehaviorSanitizer beside the ordinary build, and runs the kernel tests on them, fuzzing longer,
 # and random programs as whole actions: what arrives, waits, is read again and freed on several threads.
 #
-#   tests/native/run_sanitized.sh [pytest arguments]          PYTHON=... chooses the interpreter, HPCFLOW_FUZZ_ROUNDS the length (default 200)
+#   tests/native/run_sanitized.sh [pytest arguments]          PYTHON=... chooses the interpreter, FUZZ_ROUNDS the length (default 200)
 #
 # Exit status 0 only when every test passed and no sanitizer spoke.
 set -eu
@@ -14,7 +14,7 @@ runtime=$(${CXX:-g++} -print-file-name=libasan.so):$(${CXX:-g++} -print-file-nam
 # Python and Polars keep memory until the end, so leaks are not counted; a pattern fills what arenas hand out again.
 export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:allocator_may_return_null=1:detect_odr_violation=0
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-export HPCFLOW_FUZZ_ROUNDS="${HPCFLOW_FUZZ_ROUNDS:-200}"
+export FUZZ_ROUNDS="${FUZZ_ROUNDS:-200}"
 LD_PRELOAD=$runtime PYTHONPATH=$build PYTHONSAFEPATH=1 PYTHONMALLOC=malloc "$python" -X faulthandler -c '
 import sys, pytest, hpcflow.native as native
 assert native.__file__.startswith(sys.argv[1]), f"these are not the sanitized kernels: {native.__file__}"

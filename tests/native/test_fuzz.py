@@ -1,4 +1,4 @@
-"""Damaged frames: an error or a valid table, never a crash. HPCFLOW_FUZZ_ROUNDS makes it longer; run_sanitized.sh runs it under the sanitizers.
+"""Damaged frames: an error or a valid table, never a crash. FUZZ_ROUNDS makes it longer; run_sanitized.sh runs it under the sanitizers.
 
 Three kinds of damage: flipped bits as they are, truncations, and flips after which the checksums are computed anew, so that every check behind
 them is reached.
@@ -19,7 +19,7 @@ from tests.thorough import spread
 
 from .tables import VALUES, column
 
-ROUNDS = int(os.environ.get("HPCFLOW_FUZZ_ROUNDS", "25"))
+ROUNDS = int(os.environ.get("FUZZ_ROUNDS", "25"))
 POOL = ArenaPool()
 
 
