@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -59,7 +60,6 @@ def env(environ: Mapping[str, str] | None = None) -> Place:
     node = environ.get("SLURM_NODEID")
     key, attempt = environ.get("HPCFLOW_JOB_KEY"), environ.get("HPCFLOW_ATTEMPT")
     hosts = expand_hosts(environ.get("SLURM_STEP_NODELIST") or environ.get("SLURM_JOB_NODELIST") or "")
-    job = environ.get("SLURM_JOB_ID", "0")
     return Place(
         rank=hint.rank,
         size=hint.size,
@@ -68,10 +68,16 @@ def env(environ: Mapping[str, str] | None = None) -> Place:
         node=int(node) if node is not None and node.isdigit() else hint.rank // local_size,
         nodes=max(nodes, -(-hint.size // local_size)),
         master_address=environ.get("MASTER_ADDR") or (hosts[0] if hosts else socket.gethostname()),
-        master_port=int(environ.get("MASTER_PORT") or 20_000 + int(job) % 20_000),
+        master_port=int(environ.get("MASTER_PORT") or 20_000 + _number_of_job(environ) % 20_000),
         job_key=key,
         attempt=int(attempt) if attempt and attempt.isdigit() else None,
     )
+
+
+def _number_of_job(environ: Mapping[str, str]) -> int:
+    """The same in all ranks of a job, another one in another job: tracked tasks side by side on this host do not meet at one port."""
+    job = environ.get("SLURM_JOB_ID", "")
+    return int(job) if job.isdigit() else zlib.crc32(environ.get("HPCFLOW_JOB_KEY", "").encode())
 
 
 def expand_hosts(text: str) -> list[str]:

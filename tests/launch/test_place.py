@@ -23,6 +23,8 @@ def test_mpirun_and_srun_say_the_same_in_their_own_words():
     assert (slurm.rank, slurm.size, slurm.local_rank, slurm.local_size, slurm.node, slurm.nodes) == (2, 4, 0, 2, 1, 2)
     assert (slurm.master_address, slurm.master_port) == ("gpu07", 20_012)
     assert slurm.variables()["MASTER_ADDR"] == "gpu07"
+    ports = [env({"HPCFLOW_JOB_KEY": key, "PMI_RANK": rank, "PMI_SIZE": "2"}).master_port for key in ("a-1", "b-1") for rank in ("0", "1")]
+    assert ports[0] == ports[1] != ports[2] == ports[3]  # tasks side by side on one host
 
 
 @pytest.mark.parametrize(
