@@ -118,11 +118,19 @@ def settings() -> Settings:
     """The settings as they are now. Raises ConfigError for what is wrong in any source, and for a file of another user."""
     environ = os.environ
     layers: list[tuple[str, Mapping[str, Any], bool]] = []
-    for path, trusted in ((SITE_FILE, True), (user_file(environ), True), (project_file(os.getcwd()), False)):
+    for path, trusted in ((SITE_FILE, True), (user_file(environ), True), (_here() and project_file(_here()), False)):
         table = read_file(path) if path else None
         if table is not None:
             layers.append((f"file {path}", table, trusted))
     return resolve_settings(layers, environ, _flags)
+
+
+def _here() -> str:
+    """The working directory; empty when it has been removed, and then there is no project."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
 
 
 RECENT_S = 1.0
@@ -132,7 +140,7 @@ _recent: dict[tuple[Any, ...], tuple[float, Settings]] = {}
 def recent_settings() -> Settings:
     """The settings as they were at most `RECENT_S` ago in the same directory with the same variables: for who asks a thousand times."""
     names = ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", *(PREFIX + name.upper() for name in SETTINGS))
-    key = (os.getcwd(), tuple(os.environ.get(name) for name in names), tuple(_flags.items()))
+    key = (_here(), tuple(os.environ.get(name) for name in names), tuple(_flags.items()))
     known = _recent.get(key)
     if known is None or time.monotonic() - known[0] > RECENT_S:
         _recent.clear()

@@ -101,3 +101,9 @@ def test_a_file_of_another_user_is_refused(place: Path, monkeypatch: pytest.Monk
         os.chown(file, 4321, -1)
     with pytest.raises(ConfigError, match="belongs to user"):
         module.settings()
+
+
+def test_a_working_directory_that_is_gone_is_no_project(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "project" / "sub").rmdir()
+    assert module.settings().poll_s == module.recent_settings().poll_s == 30.0
+    monkeypatch.chdir(place)
