@@ -325,12 +325,17 @@ def _check(experiment: Experiment) -> str:
 def _status(experiment: Experiment) -> list[dict[str, Any]]:
     """A row a task, and in it one for each command of a group."""
     from hpcflow.launch.experiment.commands import rows
+    from hpcflow.launch.experiment.question import last_said
     from hpcflow.launch.experiment.views import status_rows
 
     records = experiment._written()
     view = records.view()
     found = status_rows(view)
     for row in found:
+        handle = view.handles.get(row["task"])
+        said = last_said(row["executor"], handle) if row["state"] == "pending" and handle is not None else None
+        if said is not None and said.state.value == "pending":  # a driver notes states, and not why and how long they last
+            row |= {"reason": said.reason, "start_estimate": said.start_estimate}
         if len(view.spec.task(row["task"]).payload["commands"]) > 1:
             row["commands"] = [command.to_json() for command in rows(records.directory, view, row["task"])]
     return found
@@ -340,8 +345,8 @@ def _print_status(experiment: Experiment) -> None:
     lines: list[tuple[Any, ...]] = []
     for r in _status(experiment):
         where = f"{r['executor']} {r['id'] or ''}".strip()
-        reason = r["reason"] or (f"starts about {r['start_estimate']}" if r["start_estimate"] else "")
-        lines.append((r["task"], r["state"], r["attempt"], where, _known(r["code"]), reason))
+        estimate = f"starts about {r['start_estimate']}" if r["start_estimate"] else ""
+        lines.append((r["task"], r["state"], r["attempt"], where, _known(r["code"]), "; ".join(filter(None, (r["reason"], estimate)))))
         lines += [(f"  {c['index']} {c['name']}", c["state"], "", "", _known(c["code"]), "") for c in r.get("commands", ())]
     _print_table(("task", "state", "attempt", "where", "code", "reason"), lines)
 

@@ -11,12 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from hpcflow.cli.launch import app
 from hpcflow.errors import LaunchError
+from hpcflow.launch.config.script import Script
 from hpcflow.launch.executors import slurm_commands
 from hpcflow.launch.executors.base import JobHandle, JobState, QueryFailedError, SubmitLimitError, SubmitUnclearError
 from hpcflow.launch.executors.slurm import SlurmExecutor
 from hpcflow.launch.executors.slurm_query import SEPARATOR
+from hpcflow.launch.experiment.experiment import Experiment
+from hpcflow.launch.experiment.lease import Lease
 from hpcflow.launch.experiment.question import latest
+from hpcflow.launch.experiment.records import Records
 from hpcflow.launch.files import write_json
 from tests.launch.slurm_programs import SlurmPrograms
 from tests.thorough import thorough
@@ -230,3 +235,20 @@ def test_the_next_question_is_asked_when_it_is_time_and_a_failed_one_counts_as_o
     os.utime(stamp, (time.time() - 11, time.time() - 11))
     assert latest("slurm", 10.0, SlurmExecutor(), [handle]).jobs["k-1"].state is JobState.RUNNING
     assert oct(stamp.stat().st_mode)[-3:] == oct((tmp_path / "home" / "answer-slurm.json").stat().st_mode)[-3:] == "600"
+
+
+def test_a_pending_task_shows_why_and_when_it_is_thought_to_start_whoever_has_asked(programs, tmp_path, capsys):
+    exp = Experiment("queued", executor=SlurmExecutor())
+    exp.add(Script(inline="true"), name="t")
+    records = Records.create(exp.directory, exp.spec())
+    directory = records.write_intent(records.spec().task("t"), 1, "k-7")
+    records.write_submitted(JobHandle("k-7", str(directory), "7"))
+    lease = Lease.take(exp.directory)  # somebody drives it, and has asked
+    programs.answer("squeue", SEPARATOR.join(("7", "7", "PENDING", "Priority", "2030-01-02T03:04:05", "t.k-7")) + "\n")
+    latest("slurm", 60.0, SlurmExecutor(), [JobHandle("k-7", str(directory), "7")])
+    assert app(["status", exp.id]) == 3
+    assert "Priority; starts about 2030-01-02T03:04:05" in " ".join(capsys.readouterr().out.replace("\n", " ").split())
+    assert app(["status", exp.id, "--json"]) == 3
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["reason"], row["start_estimate"]) == ("Priority", "2030-01-02T03:04:05")
+    lease.give_back()

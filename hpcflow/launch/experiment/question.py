@@ -26,7 +26,7 @@ from hpcflow.launch.executors.registry import from_json
 from hpcflow.launch.experiment.catalog import Index, directories
 from hpcflow.launch.experiment.records import Records, View
 from hpcflow.launch.files import read_json, write_json, writing
-from hpcflow.launch.home import home, slug
+from hpcflow.launch.home import home, home_path, slug
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,21 @@ def latest(kind: str, poll_s: float, executor: Executor, handles: Sequence[JobHa
     When it is time, `executor` is asked for a new one: about `handles` and all others' jobs there.
     """
     base, cluster = home(), cluster_of(handles[0]) if handles else ""
-    name = f"{kind}-{slug(cluster)}" if cluster else kind
+    name = _name(kind, cluster)
     with _turn(base / f"asked-{name}", poll_s) as mine:
         if mine:
             wanted = {handle.key: handle for handle in [*_everybodys(kind, cluster), *handles]}
             write_json(base / f"answer-{name}.json", _ask(executor, wanted))
     return _read(base / f"answer-{name}.json")
+
+
+def last_said(kind: str, handle: JobHandle) -> JobStatus | None:
+    """What the newest answer says about a job; asks nobody."""
+    return _read(home_path() / f"answer-{_name(kind, cluster_of(handle))}.json").jobs.get(handle.key)
+
+
+def _name(kind: str, cluster: str) -> str:
+    return f"{kind}-{slug(cluster)}" if cluster else kind
 
 
 _answers: dict[Path, tuple[tuple[int, int], Answer]] = {}
