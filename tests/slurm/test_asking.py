@@ -54,6 +54,7 @@ def test_a_job_that_nobody_answers_for_keeps_its_state_and_its_retry(at_home, pr
 
 
 def test_a_job_that_was_taken_though_sbatch_did_not_say_so_is_found_and_runs_once(at_home, programs, monkeypatch):
+    slurm_commands._version.cache_clear()
     assert slurm_commands.known_version() is not None  # asks sbatch once
     asked = len(programs.calls("sbatch"))
     monkeypatch.setattr(slurm_commands, "COMMAND_TIMEOUT_S", 2.0)

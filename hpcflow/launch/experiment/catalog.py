@@ -19,7 +19,7 @@ from hpcflow.launch.experiment.index_place import index_file
 from hpcflow.launch.experiment.records import Records
 from hpcflow.launch.experiment.views import experiment_row
 from hpcflow.launch.extras import require
-from hpcflow.launch.home import home_path
+from hpcflow.launch.home import home_path, slug
 
 
 def directories() -> list[Path]:
@@ -30,8 +30,16 @@ def directories() -> list[Path]:
 
 
 def find(text: str) -> Path:
-    """The directory of the experiment whose id begins so, or whose title is this (the newest of several). Raises ConfigError with near names."""
-    by_id = _with_id(text)
+    """The directory of the experiment whose id begins so, or whose title is this (the newest of several).
+
+    Raises ConfigError with near names, and for a text that is one's title and begins another's id.
+    """
+    by_id, titled = _with_id(text), _titled(text)
+    if any(path.name.rpartition("-")[2] == text for path in by_id):
+        return _only(by_id, text)
+    if by_id and titled and {*by_id} != {*titled}:
+        others = ", ".join(path.name for path in by_id[:3])
+        raise ConfigError(f"{text!r} is the title of {titled[0].name} and begins the id of {others}: give the whole id")
     return _only(by_id, text) if by_id else find_title(text)
 
 
@@ -42,14 +50,23 @@ def find_id(text: str) -> Path:
 
 def find_title(text: str) -> Path:
     """The directory of the newest experiment of this title. Raises ConfigError with near names."""
-    titles: dict[Path, str] = {}
-    for path in directories():
-        with suppress(LaunchError, ConfigError):  # `list` tells of a damaged one
-            titles[path] = Records(path).spec().title
-    for path, title in titles.items():
-        if title == text or path.name == text:
-            return path
-    raise ConfigError(f"no experiment {text!r}{near_names(text, titles.values())}; `hpcflow launch list` shows them")
+    found = [*_titled(text), *(path for path in directories() if path.name == text)]
+    if found:
+        return found[0]
+    titles = [title for path in directories() if (title := _title(path)) is not None]
+    raise ConfigError(f"no experiment {text!r}{near_names(text, titles)}; `hpcflow launch list` shows them")
+
+
+def _titled(text: str) -> list[Path]:
+    """Those of this title, newest first; their directories' names begin as it sounds."""
+    return [path for path in directories() if path.name.rpartition("-")[0] == slug(text) and _title(path) == text]
+
+
+def _title(path: Path) -> str | None:
+    """None: it is damaged, which `list` tells."""
+    with suppress(LaunchError, ConfigError):
+        return Records(path).spec().title
+    return None
 
 
 def _with_id(text: str) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Damaged files: an index is made anew, an experiment's file is named in one line, and neither hides other experiments."""
+"""Finding experiments, whatever is damaged: an index is made anew, a file is named in one line, neither hides others, and no text means two."""
 
 import os
 import sqlite3
@@ -108,3 +108,12 @@ def test_what_cannot_be_written_is_named_in_one_line_and_leaves_no_draft(tmp_pat
         with pytest.raises(LaunchError, match=r"(file|none/x\.json|folder) cannot be written: [A-Z]"):
             act()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_a_text_that_is_a_title_and_begins_another_id_is_neither(at_home):
+    first = ended("other")
+    second = ended(first.id[:7])
+    with pytest.raises(ConfigError, match=rf"'{first.id[:7]}' is the title of {second.directory.name} and begins the id of {first.directory.name}"):
+        catalog.find(first.id[:7])
+    assert catalog.find(first.id) == first.directory == catalog.find("other") == catalog.find(first.id[:5])
+    assert catalog.find_title(first.id[:7]) == second.directory == catalog.find(second.id)
