@@ -244,6 +244,11 @@ def with_property(dataset: Dataset, input: int, properties: Mapping[str, Any]) -
         if wrong := unused(changed.properties):
             raise ConfigError(f"with_property on {vertex.operator.name}, input {input}: {wrong}")
         inputs = (*inputs[:input], changed, *inputs[input + 1 :])
+    if on_vertex.get("parallelism") is not None and not _reads_a_source(inputs):
+        raise ConfigError(
+            f"{vertex.operator.name}: parallelism is a wish of tasks that read a source, and the tasks here are the partitions of the exchange "
+            "before; set partition_count on that, or call repartition(n)"
+        )
     chosen = vertex.properties.with_user_choice(**on_vertex) if on_vertex else vertex.properties
     if isinstance(chosen.placement, tuple) and "placement" in on_vertex:
         _check_placement(chosen.placement, dataset._session)
@@ -255,6 +260,12 @@ def with_property(dataset: Dataset, input: int, properties: Mapping[str, Any]) -
     except legality.IllegalDagError as error:
         raise ConfigError(f"with_property: {error}") from None
     return made
+
+
+def _reads_a_source(inputs: Sequence[Input]) -> bool:
+    """Whether a vertex with these inputs runs in the tasks of a source, or is one."""
+    one_to_one = [i.dataset for i in inputs if i.properties.pattern is Pattern.ONE_TO_ONE]
+    return not inputs or any(_reads_a_source(dataset._inputs) for dataset in one_to_one)
 
 
 def _check_placement(placement: tuple[int, ...], session: Session) -> None:

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from hpcflow.ir.dag import Dag, Edge
+from hpcflow.ir.dag import Dag, Edge, Vertex
 from hpcflow.ir.operators.base import brief
 from hpcflow.ir.properties import DataFlow, DataStore, EdgeProperties, Pattern, Persistence
 
@@ -37,6 +37,16 @@ def edge_text(properties: EdgeProperties) -> str:
     return text
 
 
+def vertex_text(vertex: Vertex) -> str:
+    """The operator, and what the user chose of its properties: `range#1 0 to 9 by 1 [parallelism=3]`."""
+    chosen = [f"{name}={_value(getattr(vertex.properties, name))}" for name in vertex.properties.choices() if name in vertex.properties.permanent]
+    return f"{vertex} {vertex.operator.describe()}".rstrip() + (f" [{', '.join(chosen)}]" if chosen else "")
+
+
+def _value(value: Any) -> str:
+    return brief(value) if callable(value) else str(value)
+
+
 def to_text(dag: Dag) -> str:
     """One line a vertex, inputs below their reader; a vertex that was shown already is referred to by its id."""
     lines: list[str] = []
@@ -49,7 +59,7 @@ def to_text(dag: Dag) -> str:
             lines.append("  " * depth + f"{vertex} (above){arrow}")
             return
         shown.add(id)
-        lines.append("  " * depth + f"{vertex} {vertex.operator.describe()}".rstrip() + arrow)
+        lines.append("  " * depth + vertex_text(vertex) + arrow)
         for incoming in dag.inputs(id):
             show(incoming.source, depth + 1, incoming)
 
@@ -62,7 +72,7 @@ def to_dot(dag: Dag) -> str:
     """Graphviz source."""
     lines = ["digraph hpcflow {", "  rankdir=BT; node [shape=box];"]
     for vertex in dag.vertices.values():
-        lines.append(f"  v{vertex.id} [label={json.dumps(f'{vertex}' + chr(10) + vertex.operator.describe())}];")
+        lines.append(f"  v{vertex.id} [label={json.dumps(f'{vertex}' + chr(10) + vertex_text(vertex).removeprefix(f'{vertex}').strip())}];")
     lines += [f"  v{edge.source} -> v{edge.target} [label={json.dumps(edge_text(edge.properties))}];" for edge in dag.edges]
     return "\n".join([*lines, "}"])
 

@@ -160,3 +160,12 @@ def test_an_unknown_property_is_named_with_those_of_vertices_and_edges(one_sessi
             data.with_property(paralelism=3)
     with pytest.raises(hf.ConfigError, match="range has 0 inputs, no input 0; set compression on a dataset with an input edge"):
         one_session.range(3).with_property(compression="lz4")
+
+
+def test_parallelism_is_refused_where_an_exchange_says_the_number_of_tasks(one_session):
+    data = one_session.range(30).with_property(parallelism=3).filter(pl.col("value") > 3).with_property(parallelism=5)
+    assert "[parallelism=3]" in data.explain() and "[parallelism=5]" in data.explain()
+    for behind in (data.sort("value"), data.sort("value").filter(pl.col("value") > 0), data.group_by("value").agg(pl.len())):
+        with pytest.raises(hf.ConfigError, match=r"parallelism is a wish of tasks that read a source.*partition_count.*repartition\(n\)"):
+            behind.with_property(parallelism=2)
+        assert behind.with_property(parallelism=None).count() == 26
