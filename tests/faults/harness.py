@@ -31,8 +31,9 @@ import hpcflow as hf
 def say(*words):
     os.write(1, (" ".join(map(str, words)) + "\\n").encode())
 """
-WAITING_RANKS_REST = {"MPIR_CVAR_ENABLE_HEAVY_YIELD": "1", "OMPI_MCA_mpi_yield_when_idle": "1"}
-"""For more ranks than cores: one that waits in MPI sleeps (MPICH) or gives its turn away (Open MPI)."""
+ON_ONE_HOST = {"MPIR_CVAR_ENABLE_HEAVY_YIELD": "1", "OMPI_MCA_mpi_yield_when_idle": "1", "OMPI_MCA_btl": "^ofi"}
+"""For MPI: there are more ranks than cores, so one that waits sleeps (MPICH) or gives its turn away (Open MPI); and Open MPI need not sleep for a
+second at each start to look for a network between hosts."""
 MARK = "HPCFLOW_TEST_LIMIT_S"
 """A variable that every process of a launch inherits, with a value of its own: by it what is left is found."""
 
@@ -72,7 +73,7 @@ def launch(
     script.write_text(PRELUDE + textwrap.dedent(program))
     env = {k: v for k, v in os.environ.items() if not k.startswith(("PMI", "OMPI_", "PRTE_", "HPCFLOW_"))}
     env |= {MARK: tag, "POLARS_MAX_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2]), "HPCFLOW_PROGRESS": "off"}
-    env |= {**WAITING_RANKS_REST, **(environ or {})}
+    env |= ON_ONE_HOST | (environ or {})
     started = time.monotonic()
     with out.open("w") as stdout, err.open("w") as stderr:
         argv = _command(script, ranks, through)

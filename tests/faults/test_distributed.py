@@ -82,25 +82,27 @@ def test_sys_exit_of_one_rank_keeps_its_status(tmp_path, through, code, status, 
     assert through == "mpirun" or ended.status == status
 
 
-def test_ordinary_ends_have_status_0(tmp_path):
-    programs = {
-        "two runs": "print(p.run()); print(p.run_all())",
-        "MPI first": "from mpi4py import MPI\nprint(p.run())",
-        "a communicator": "from mpi4py.MPI import COMM_WORLD as w\nhalf = w.Split(w.rank % 2)\nprint(p.run(comm=half)); print(p.run(comm=half))",
-        "sys.exit": "p.run(); sys.exit()",
-        "sys.exit(0) within": "p.run(leave=True)",
-        "late ranks": "p.run()\nif os.environ.get('PMI_RANK', os.environ.get('OMPI_COMM_WORLD_RANK')) == '1': time.sleep(3.5)",
-        "a session afterwards": "p.run()\nwith hf.Session() as s: print(s.range(10).count())",
-    }
-    text = "@hf.program\ndef p(ctx, leave=False):\n    if leave: sys.exit(0)\n    return ctx.comm.allreduce(1)\n"
-    for name, program in programs.items():
-        ended = launch(text + program, folder=tmp_path)
-        assert (ended.status, ended.stderr) == (0, ""), (name, ended)
-        assert not ended.left, (name, ended)
-        if name == "two runs":
-            assert "3\n" in ended.stdout and "[3, 3, 3]" in ended.stdout and ended.stdout.count("None") == 4
-        if name == "a session afterwards":
-            assert ended.stdout.startswith("10\n") and "None" not in ended.stdout
+ORDINARY = {
+    "two runs": "print(p.run()); print(p.run_all())",
+    "MPI first": "from mpi4py import MPI\nprint(p.run())",
+    "a communicator": "from mpi4py.MPI import COMM_WORLD as w\nhalf = w.Split(w.rank % 2)\nprint(p.run(comm=half)); print(p.run(comm=half))",
+    "sys.exit": "p.run(); sys.exit()",
+    "sys.exit(0) within": "p.run(leave=True)",
+    "late ranks": "p.run()\nif os.environ.get('PMI_RANK', os.environ.get('OMPI_COMM_WORLD_RANK')) == '1': time.sleep(3.5)",
+    "a session afterwards": "p.run()\nwith hf.Session() as s: print(s.range(10).count())",
+}
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+def test_an_ordinary_end_has_status_0(tmp_path, name):
+    program = "@hf.program\ndef p(ctx, leave=False):\n    if leave: sys.exit(0)\n    return ctx.comm.allreduce(1)\n"
+    ended = launch(program + ORDINARY[name], folder=tmp_path)
+    assert (ended.status, ended.stderr) == (0, ""), ended
+    assert not ended.left, ended
+    if name == "two runs":
+        assert "3\n" in ended.stdout and "[3, 3, 3]" in ended.stdout and ended.stdout.count("None") == 4
+    if name == "a session afterwards":
+        assert ended.stdout.startswith("10\n") and "None" not in ended.stdout
 
 
 @pytest.mark.thorough

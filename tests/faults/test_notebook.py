@@ -13,7 +13,7 @@ from textwrap import dedent
 
 import pytest
 
-from tests.faults.harness import MARK, WAITING_RANKS_REST, processes_left
+from tests.faults.harness import MARK, ON_ONE_HOST, processes_left
 
 pytestmark = pytest.mark.faults
 jupyter_client = pytest.importorskip("jupyter_client")
@@ -28,7 +28,7 @@ class Notebook:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("PMI", "OMPI_", "PRTE_", "HPCFLOW_"))}
         env |= {MARK: self.tag, "POLARS_MAX_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2]), "HPCFLOW_PROGRESS": "off"}
         self.manager = jupyter_client.KernelManager()
-        self.manager.start_kernel(cwd=str(folder), env=env | WAITING_RANKS_REST | {"IPYTHONDIR": str(folder)})
+        self.manager.start_kernel(cwd=str(folder), env=env | ON_ONE_HOST | {"IPYTHONDIR": str(folder)})
         self.client = self.manager.blocking_client()
         self.client.start_channels()
         try:

@@ -9,19 +9,21 @@ from tests.faults.harness import launch
 pytestmark = pytest.mark.faults
 
 
-def test_ordinary_ends_have_status_0(tmp_path):
-    programs = {
-        "with": "with hf.Session() as s: print(s.range(10).count())",
-        "left open": "s = hf.Session(); print(s.range(10).count())",
-        "shared": "s = hf.Session(master='shared'); print(s.from_dict({'a': range(10)}).repartition(4).collect().height)",
-        "two": "for i in range(2):\n    with hf.Session() as s: print(s.range(10 - i).count())",
-        "MPI first": "from mpi4py import MPI\nwith hf.Session() as s: print(s.range(10).count())",
-        "no action": "s = hf.Session()\nprint(10)",
-    }
-    for name, program in programs.items():
-        ended = launch(program, ranks=2, folder=tmp_path)
-        assert (ended.status, ended.stderr) == (0, ""), (name, ended)
-        assert "10\n" in ended.stdout and not ended.left, (name, ended)
+ORDINARY = {
+    "with": "with hf.Session() as s: print(s.range(10).count())",
+    "left open": "s = hf.Session(); print(s.range(10).count())",
+    "shared": "s = hf.Session(master='shared'); print(s.from_dict({'a': range(10)}).repartition(4).collect().height)",
+    "two": "for i in range(2):\n    with hf.Session() as s: print(s.range(10 - i).count())",
+    "MPI first": "from mpi4py import MPI\nwith hf.Session() as s: print(s.range(10).count())",
+    "no action": "s = hf.Session()\nprint(10)",
+}
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+def test_an_ordinary_end_has_status_0(tmp_path, name):
+    ended = launch(ORDINARY[name], ranks=2, folder=tmp_path)
+    assert (ended.status, ended.stderr) == (0, ""), ended
+    assert "10\n" in ended.stdout and not ended.left, ended
 
 
 @pytest.mark.parametrize("through", ["mpirun", "hpcflow run", "alone"])

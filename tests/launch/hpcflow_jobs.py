@@ -18,6 +18,7 @@ ENV = {
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     "MPIR_CVAR_ENABLE_HEAVY_YIELD": "1",  # there may be more ranks than cores: one that waits in MPI sleeps (MPICH) or gives its turn away (Open MPI)
     "OMPI_MCA_mpi_yield_when_idle": "1",
+    "OMPI_MCA_btl": "^ofi",  # sleeps for a second at each start
 }
 
 
