@@ -173,7 +173,7 @@ def _replaced(container: Any, steps: Steps, annotation: Any, one: Override, wher
         keys, inner = _mapping_annotations(annotation)
         key = step if step in container else from_text(Bare(str(step)), keys, where)
         if key not in container and (rest or one.operator != "="):
-            raise ConfigError(f"{place}: the key is not there; there are {', '.join(map(repr, container))}")
+            raise ConfigError(f"{place}: the key is not there; there are {', '.join(map(repr, container)) or 'none'}")
         copy: Any = dict(container)
     elif isinstance(container, list | tuple):
         if not isinstance(step, int):

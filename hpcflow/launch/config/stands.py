@@ -10,6 +10,7 @@ Invariant: what cannot be decided from annotations (no return annotation, a type
 from __future__ import annotations
 
 import collections.abc
+import enum
 import types
 import typing
 from typing import Annotated, Any
@@ -102,8 +103,12 @@ def _literal(given: Any, wanted: Any) -> bool:
     return all(stands_for(type(value), wanted) for value in values)
 
 
+_CHOICES = 8
+"""Members of an enum that are named."""
+
+
 def spelled(annotation: Any) -> str:
-    """The annotation as a person writes it: `list[int] | None`, `Model`."""
+    """The annotation as a person writes it: `list[int] | None`, `Model`; of an enum its members too."""
     if annotation is Any:
         return "any value"
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
@@ -121,6 +126,9 @@ def spelled(annotation: Any) -> str:
     if isinstance(annotation, list):
         return "[" + ", ".join(spelled(argument) for argument in annotation) + "]"
     name = getattr(origin or annotation, "__name__", None) or str(annotation).removeprefix("typing.")
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        names = [*annotation.__members__]
+        return f"{name} ({', '.join(names[:_CHOICES])}{', ...' if len(names) > _CHOICES else ''})"
     return f"{name}[{', '.join(spelled(argument) for argument in arguments)}]" if arguments else name
 
 

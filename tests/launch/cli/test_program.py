@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import os
 import subprocess
 import sys
@@ -203,14 +204,18 @@ def test_variables_come_between_files_and_words(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_several_entrypoints_are_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    kind = enum.Enum("Way", ["UP", "DOWN"])
+
     @entrypoints.entrypoint(name="count")
-    def count(n: int = 1) -> None:
+    def count(n: int = 1, way: kind = kind.UP) -> None:  # type: ignore[valid-type]
         """Count up."""
         print("counted", n)
 
+    count.__annotations__["way"] = kind
+
     assert run("count", "n=3") == 0 and run("--help") == 0 and run("count", "--help") == 0
     text = capsys.readouterr().out
-    assert "counted 3" in text and "Count up." in text and "Usage: app count [OPTIONS]" in text
+    assert "Way (UP, DOWN)" in text and "counted 3" in text and "Count up." in text and "Usage: app count [OPTIONS]" in text
     assert run("cont") == 2 and "there is no command 'cont'; did you mean 'count'" in capsys.readouterr().err
     assert run() == 2
     monkeypatch.setattr(entrypoints, "_registered", {})

@@ -49,7 +49,7 @@ BAD = [
     ("s", 3, "expected str, got int 3"),
     ("s", b"x", "expected str, got bytes"),
     ("o", "1", "expected int | None, got str '1'"),
-    ("e", "red", "expected Color, got str 'red'"),
+    ("e", "red", "expected Color (RED, BLUE), got str 'red'"),
     ("p", "x", "expected Path, got str 'x'"),
     ("ii", [1, "2"], "everything.ii[1]: expected int, got str '2'"),
     ("ii", (1, 2), "expected list[int], got tuple"),

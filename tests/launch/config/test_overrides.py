@@ -150,7 +150,7 @@ REFUSED = [
     ("i='x'", "expected int"),
     ("b=maybe", "expected bool, got the text 'maybe'"),
     ("bounded=7", "less than or equal to 1"),
-    ("e=green", "expected Color, got the text 'green'"),
+    ("e=green", "expected Color (RED, BLUE), got the text 'green'"),
     ("model=bgi", "got the text 'bgi'; did you mean 'big'"),
     ("model=xyz", "factories for it are big"),
     ("model=big(sz=3)", "big has no parameter 'sz'; did you mean"),
