@@ -19,7 +19,7 @@ from typing import Any, Literal, cast, get_args
 from hpcflow.errors import ConfigError
 from hpcflow.launch import runner
 from hpcflow.launch.calls import call_document, pickled_document, variables_in
-from hpcflow.launch.config.buildable import Buildable, name_of
+from hpcflow.launch.config.buildable import Buildable, missing_arguments, name_of
 from hpcflow.launch.config.files import dumps
 from hpcflow.launch.config.script import Script
 from hpcflow.launch.config.secret import Secret
@@ -47,6 +47,8 @@ def _word(word: Word, directory: Path, code: Path | None) -> str:
 
 def function_payload(task: Any, executor: Executor, by_value: bool, packed: Path | None = None) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The payload of a Partial or a Config, and the files that go into the task's directory. packed: the folder whose code goes along."""
+    if isinstance(task, Buildable) and (missing := missing_arguments(task)):
+        raise ConfigError(f"{name_of(task)} needs {missing}: a task is called with what its {type(task).__name__} holds, and nothing else")
     python = _python_of(executor)
     files: dict[str, bytes] = {"runner.py": Path(runner.__file__).read_bytes()}
     if by_value:

@@ -15,6 +15,9 @@ class Model:
     hidden: int = 4
     layers: tuple[int, ...] = (1, 2)
 
+    def count(self) -> int:
+        return len(self.layers)
+
 
 class Colour(enum.Enum):
     RED = "red"

@@ -52,6 +52,13 @@ def test_arguments_are_passed_by_position_where_they_have_to_be(at_home):
     assert [exp.result(str(number)) for number in range(len(calls))] == [call() for call in calls]
 
 
+def test_a_task_has_all_its_arguments_when_it_is_added():
+    with pytest.raises(ConfigError, match=r"train needs model \(Model\): a task is called with what its Partial holds"):
+        launch.Experiment("missing").add(launch.Partial(tasks.train))
+    with pytest.raises(ConfigError, match="max does not tell its parameters: give them by name"):
+        launch.Partial(max, 1, 2)
+
+
 @pytest.mark.thorough
 def test_results_are_json_arrays_and_tables_and_nothing_else_is_kept():
     with launch.Experiment("results", executor=launch.LocalExecutor(cores=2)) as exp:
@@ -95,6 +102,8 @@ def test_lambdas_are_refused_unless_they_travel_by_value(at_home):
             launch.run(launch.Partial(function))
         with pytest.raises(ConfigError, match=r"is no task: say launch.Partial\(.*, or by_value=True"):
             launch.run(function)
+    with pytest.raises(ConfigError, match=r"Model.count is a method of one Model, which no file can name; .* or say by_value=True"):
+        launch.run(launch.Partial(tasks.Model(hidden=3).count))
     task = launch.run(lambda: 6 * 7, by_value=True)
     assert task.result() == 42
     (pickled,) = task.experiment.directory.rglob("function.pkl")

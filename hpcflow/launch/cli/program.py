@@ -19,12 +19,11 @@ from hpcflow.launch.cli.arguments import Request, parse_words
 from hpcflow.launch.cli.entrypoints import Entrypoint
 from hpcflow.launch.cli.reach import known_targets
 from hpcflow.launch.config.allow import allow
-from hpcflow.launch.config.buildable import name_of, parameters_of, state_of
+from hpcflow.launch.config.buildable import missing_arguments, name_of
 from hpcflow.launch.config.building import check
 from hpcflow.launch.config.files import Format, dumps, save
 from hpcflow.launch.config.origin import Origin, within
 from hpcflow.launch.config.overrides import override_from_environment, sweep, update
-from hpcflow.launch.config.stands import spelled
 from hpcflow.launch.config.visualize import visualize
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
@@ -94,11 +93,8 @@ def run_words(function: Callable[..., Any] | None, words: list[str], program: st
 
 def _require_complete(task: Any) -> None:
     """Raise ConfigError for parameters that have no value, and whatever else does not fit."""
-    parameters, _ = parameters_of(task)
-    missing = [parameter for name, parameter in parameters.items() if parameter.required and name not in state_of(task).arguments]
-    if missing:
-        needs = " and ".join(f"{parameter.name} ({spelled(parameter.annotation)})" for parameter in missing)
-        raise ConfigError(f"{name_of(task)} needs {needs}; see --help")
+    if missing := missing_arguments(task):
+        raise ConfigError(f"{name_of(task)} needs {missing}; see --help")
     check(task)
 
 

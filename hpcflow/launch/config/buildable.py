@@ -26,6 +26,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar
 from hpcflow.errors import ConfigError, near_names
 from hpcflow.launch.config.check import check_value, shown, why_unchecked
 from hpcflow.launch.config.origin import Change, Origin, here, within
+from hpcflow.launch.config.stands import spelled
 from hpcflow.launch.config.target import UNSET, Parameter, Signature, path_of, resolve_hints, signature_of
 
 P = ParamSpec("P")
@@ -186,6 +187,13 @@ def get_argument(config: Any, name: str) -> Any:
         state.arguments[name] = value = _copied(value)
         state.defaulted.add(name)
     return value
+
+
+def missing_arguments(config: Any) -> str:
+    """The parameters without value and default, as `lr (float) and steps (int)`; empty when there are none."""
+    parameters, _ = parameters_of(config)
+    missing = [parameter for name, parameter in parameters.items() if parameter.required and name not in state_of(config).arguments]
+    return " and ".join(f"{parameter.name} ({spelled(parameter.annotation)})" for parameter in missing)
 
 
 def is_plain_default(config: Any, name: str, value: Any) -> bool:
@@ -380,6 +388,8 @@ def _bound(config: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dic
     if rest:
         variadic = next((p.name for p in parameters.values() if p.kind is p.kind.VAR_POSITIONAL), None)
         if variadic is None:
+            if not parameters and signature.extra is Any:
+                raise ConfigError(f"{signature.name} does not tell its parameters: give them by name, or take a function of your own that calls it")
             raise ConfigError(f"{signature.name} takes {len(positional)} positional arguments, {len(args)} were given")
         bound[variadic] = rest
     for name, value in kwargs.items():

@@ -164,4 +164,9 @@ def path_of(target: Any) -> str:
     if "<" in name:
         what = "a lambda" if "<lambda>" in name else "defined inside a function"
         raise NamelessError(f"{name} in {module} is {what} and cannot be named in a file; move it to the top level of a module")
+    owner = getattr(target, "__self__", None)
+    if owner is not None and not isinstance(owner, type | types.ModuleType):
+        raise NamelessError(
+            f"{name} is a method of one {type(owner).__name__}, which no file can name; use a function that makes it and calls the method"
+        )
     return f"{module}:{name}"
