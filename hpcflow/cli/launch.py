@@ -50,7 +50,7 @@ def submit(
     Parameters
     ----------
     script
-        The program: a shell or Python script.
+        The program: a shell or Python script, or a compiled program.
     arguments
         Its arguments; those that begin with a dash stand after `--`.
     executor

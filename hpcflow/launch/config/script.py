@@ -1,4 +1,4 @@
-"""A Script is a task that is no Python function: a file, lines of shell, or a Python module.
+"""A Script is a task that is no Python function: a file (a script or a compiled program), lines of shell, or a Python module.
 
 Invariant: a Script is frozen, holds text only, and its words go to the job as an argument list, never through a shell of ours. A Secret may stand in
 `env` (it travels as a reference) and never in `args`.
@@ -30,7 +30,7 @@ class Script:
     module: str = ""  # python -m module
     args: Sequence[str] = ()
     env: Mapping[str, str | Secret] = dataclasses.field(default_factory=dict)
-    interpreter: Sequence[str] = ()  # words before the file; default: its #! line, python for .py, else /bin/sh
+    interpreter: Sequence[str] = ()  # words before the file; default: its #! line, python for .py, none for a compiled program, else /bin/sh
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
@@ -73,12 +73,12 @@ def _interpreter_of(path: str, python: str) -> tuple[str, ...]:
         return (python,)
     try:
         with open(path, "rb") as file:
-            first = file.readline(512)
+            begin = file.read(512)
     except OSError:
         return (SHELL,)
-    if first.startswith(b"#!"):
-        return tuple(first[2:].decode(errors="replace").strip().split(maxsplit=1)) or (SHELL,)
-    return (SHELL,)
+    if begin.startswith(b"#!"):
+        return tuple(begin[2:].partition(b"\n")[0].decode(errors="replace").strip().split(maxsplit=1)) or (SHELL,)
+    return () if b"\0" in begin else (SHELL,)  # a compiled program starts by itself
 
 
 def _require_text(value: object, what: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -181,7 +182,13 @@ def test_a_script_is_one_of_path_inline_and_module() -> None:
 def test_a_script_file_is_started_by_its_first_line(tmp_path: Path) -> None:
     (tmp_path / "a.sh").write_text("#!/usr/bin/env bash\n")
     assert Script(tmp_path / "a.sh").argv() == ("/usr/bin/env", "bash", str(tmp_path / "a.sh"))
+    (tmp_path / "long.sh").write_text(f"#!/bin/sh -e\n{'#' * 600}\n")
+    assert Script(tmp_path / "long.sh").argv()[:2] == ("/bin/sh", "-e")
     assert Script("nothere.sh").argv() == ("/bin/sh", "nothere.sh")
+
+
+def test_a_compiled_program_starts_by_itself() -> None:
+    assert Script(sys.executable, args=["-V"]).argv() == (sys.executable, "-V")
 
 
 def test_a_name_that_is_defined_later_is_resolved_then() -> None:
