@@ -244,12 +244,12 @@ def with_property(dataset: Dataset, input: int, properties: Mapping[str, Any]) -
         if wrong := unused(changed.properties):
             raise ConfigError(f"with_property on {vertex.operator.name}, input {input}: {wrong}")
         inputs = (*inputs[:input], changed, *inputs[input + 1 :])
+    chosen = vertex.properties.with_user_choice(**on_vertex) if on_vertex else vertex.properties
     if on_vertex.get("parallelism") is not None and not _reads_a_source(inputs):
         raise ConfigError(
             f"{vertex.operator.name}: parallelism is a wish of tasks that read a source, and the tasks here are the partitions of the exchange "
             "before; set partition_count on that, or call repartition(n)"
         )
-    chosen = vertex.properties.with_user_choice(**on_vertex) if on_vertex else vertex.properties
     if isinstance(chosen.placement, tuple) and "placement" in on_vertex:
         _check_placement(chosen.placement, dataset._session)
     elif chosen.placement is not None and "placement" in on_vertex:

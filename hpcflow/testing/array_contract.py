@@ -139,6 +139,8 @@ def numba_functions_reduce(run: Run) -> None:
     dtype = np.dtype([("low", "f8"), ("high", "f8")])
 
     def job(group: EngineGroup) -> None:
+        if group.size > 4:
+            return  # every process compiles: few show as much as many
         hypot = Reduction(group.MPI, lambda a, b: (a * a + b * b) ** 0.5, np.float64, commutative=True, each=True)
         assert np.allclose(hypot.allreduce(group.comm, np.full((2, 3), 2.0)), 2.0 * group.size**0.5)
         hypot.free()
