@@ -18,6 +18,7 @@ def explain(script: str, *arguments: str, workers: int | None = None) -> None:
         Workers to plan for.
     """
     import os
+    import sys
 
     from hpcflow.cli.program import run_program
 
@@ -25,3 +26,7 @@ def explain(script: str, *arguments: str, workers: int | None = None) -> None:
     if workers is not None:
         os.environ["HPCFLOW_WORKERS"] = str(workers)
     run_program(script, arguments)
+    from hpcflow.compiled import PlansOnly
+
+    if not PlansOnly.shown:
+        print(f"hpcflow explain: {script} ran no action, so there is no plan; collect(), count() or write_parquet() is one", file=sys.stderr)

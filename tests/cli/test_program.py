@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,27 @@ def test_a_missing_program_is_named(tmp_path: Path) -> None:
     answer = hpcflow("absent.py", cwd=tmp_path)
     assert answer.returncode == 1
     assert "no such program: absent.py" in answer.stderr
+
+
+PLANNED = "import hpcflow as hf\nwith hf.Session() as s:\n    [s.range(n).sort('value').write_parquet(f'out{n}') for n in range(1, 40)]\n"
+
+
+def test_explain_prints_the_plans_and_runs_nothing(tmp_path: Path) -> None:
+    answer = hpcflow("explain", "job.py", cwd=write(tmp_path, PLANNED))
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.startswith("action 1: write_parquet\nprogram\n") and "action 39: write_parquet" in answer.stdout
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "__pycache__") == ["job.py", "neighbour.py"]
+
+
+def test_explain_of_a_program_without_actions_says_so(tmp_path: Path) -> None:
+    answer = hpcflow("explain", "job.py", cwd=write(tmp_path, "print('hello')\n"))
+    assert (answer.returncode, answer.stdout) == (0, "hello\n")
+    assert "job.py ran no action, so there is no plan" in answer.stderr
+
+
+def test_explain_ends_without_a_traceback_when_nobody_reads_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hpcflow", "explain", "job.py"]
+    with subprocess.Popen(command, cwd=write(tmp_path, PLANNED), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait(60)) == ("", 1)
