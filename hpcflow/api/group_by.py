@@ -147,20 +147,47 @@ class GroupBy:
 
         if format == "pandas":
             require_extra("pandas", 'map_groups with format="pandas"')
-        prepared, keys, _ = self._prepare()
         columns, result = self._dataset.columns, schema_of(schema, "map_groups")
 
-        def each(df: pl.DataFrame) -> pl.DataFrame:
-            groups = df.partition_by(keys, maintain_order=True)
-            return pl.concat([from_format(function(to_format(group.select(columns), format)), "map_groups", result) for group in groups])
+        def call(df: pl.DataFrame, keys: list[str], place: str | None) -> pl.DataFrame:
+            tables = []
+            for group in df.partition_by(keys, maintain_order=True):
+                table = from_format(function(to_format(group.select(columns), format)), "map_groups", result)
+                tables.append(table if place is None else table.with_columns(pl.lit(group[place][0], group.schema[place]).alias(place)))
+            return pl.concat(tables)
 
-        return prepared.repartition(by=keys).map_batches(each, schema=result)
+        return self._in_place(call, lambda prepared, keys: result)[0]
 
     def _rows(self, function: Callable[[pl.DataFrame, list[str]], pl.DataFrame]) -> Dataset:
+        def schema(prepared: pl.Schema, keys: list[str]) -> pl.Schema:
+            return pl.Schema({**{k: prepared[k] for k in keys}, **{n: t for n, t in prepared.items() if n not in keys}})
+
+        return _named(*self._in_place(lambda df, keys, place: function(df, keys), schema, deterministic=True))
+
+    def _in_place(
+        self,
+        function: Callable[[pl.DataFrame, list[str], str | None], pl.DataFrame],
+        schema: Callable[[pl.Schema, list[str]], pl.Schema],
+        deterministic: bool = False,
+    ) -> tuple[Dataset, dict[str, str]]:
+        """`function(rows, keys, place)` of all rows of some groups, and how to rename the keys.
+
+        With maintain_order column `place`, which the function is to keep, is that of the first row of each group: groups are sorted by it in the end.
+        """
         prepared, keys, back = self._prepare()
-        result = pl.Schema({**{k: prepared.schema[k] for k in keys}, **{n: t for n, t in prepared.schema.items() if n not in keys}})
-        grouped = prepared.repartition(by=keys).map_batches(lambda df: function(df, keys), schema=result, deterministic=True)
-        return _named(grouped, back)
+        result = schema(prepared.schema, keys)
+        if not self._maintain_order:
+            rows = prepared.repartition(by=keys).map_batches(lambda df: function(df, keys, None), schema=result, deterministic=deterministic)
+            return rows, back
+        place = building.fresh_name("origin")
+        marked = building.with_origin(prepared, place)
+
+        def placed(df: pl.DataFrame) -> pl.DataFrame:
+            return function(df.with_columns(pl.col(place).min().over(keys)), keys, place)
+
+        ordered = pl.Schema({**result, place: marked.schema[place]})
+        rows = marked.repartition(by=keys).map_batches(placed, schema=ordered, deterministic=deterministic)
+        return rows.sort(place).drop(place), back
 
 
 def _named(dataset: Dataset, back: dict[str, str]) -> Dataset:

@@ -116,6 +116,20 @@ def test_map_groups_equals_polars(session):
     check(session, lambda t: t.group_by("k").map_groups(spread, schema=schema), events().select("k", "w"), by="k")
 
 
+@pytest.mark.parametrize(
+    "chain",
+    [
+        lambda t: t.group_by("k", maintain_order=True).head(2),
+        lambda t: t.group_by("k", "s", maintain_order=True).tail(2),
+        lambda t: t.group_by(m=pl.col("i") % 4, maintain_order=True).head(1),
+        lambda t: t.group_by("k", maintain_order=True).map_groups(lambda d: d.select("k", "i").head(2), schema={"k": pl.Int32, "i": pl.Int64}),
+    ],
+)
+def test_rows_of_groups_come_in_the_order_of_the_groups_first_rows(session, chain):
+    slim = events().select(pl.col("i").cast(pl.Int64), "k", "s")
+    check(session, chain, slim)
+
+
 def test_every_type_as_group_key(one_session):
     table = table_of_every_type(30).with_row_index("i")
     check_keys(one_session, lambda t, key: t.group_by(key).agg(pl.col("i"), n=pl.len()), table, by="i")

@@ -96,6 +96,7 @@ WHOLE = {
     "two": lambda t: t.select(pl.col("i").head(4), pl.col("w").tail(4) - pl.col("w").mean()),
     "with_a_filter": lambda t: t.select(pl.col("w").filter(pl.col("b")).head(3), n=pl.len()),
     "of_a_sum": lambda t: t.select(pl.col("w").implode().explode()),
+    "rle": lambda t: t.select(pl.col("k").rle()),
     "of_no_rows": lambda t: t.filter(pl.lit(False)).select(pl.col("k").unique()),
 }
 

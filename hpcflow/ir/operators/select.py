@@ -43,6 +43,7 @@ class SelectWhole(Operator):
     partial: bool = False
     """Rows dropped or repeated one by one: right on each task by itself."""
     name = "select whole"
+    gathers_rows = True
 
     def apply(self, inputs: tuple[pl.LazyFrame, ...], task: TaskInfo) -> pl.LazyFrame:
         return inputs[0].select(self.expressions)
