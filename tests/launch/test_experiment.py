@@ -486,3 +486,16 @@ def test_ranks_that_a_task_does_not_have_are_refused_and_a_group_is_of_scripts(a
     for task, rank, says in wrong:
         with pytest.raises(ConfigError, match=f"task '{task}' has no MPI rank {rank}: {says}"):
             opened.logs(task, rank=rank)
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_can_be_gone_on_with(at_home, capfd):
+    def interrupt(*change):
+        raise KeyboardInterrupt
+
+    exp = Experiment("interrupted")
+    exp.add(sh("echo ran >>ran"), name="t")
+    with pytest.raises(KeyboardInterrupt):
+        exp.run(listener=interrupt)
+    told = capfd.readouterr().err.splitlines()
+    assert told[0].startswith("hpcflow: interrupted") and f"hpcflow launch resume {exp.id}" in told
+    assert exp.resume() == 0 and (at_home / "ran").read_text() == "ran\n"
