@@ -61,7 +61,8 @@ def check_value(value: Any, annotation: Any, where: str) -> Any:
 
 
 def why_unchecked(annotation: Any) -> str:
-    """Why this annotation cannot be checked at all; empty when it can."""
+    """Why this annotation cannot be checked at all; empty when it can. Raises ConfigError where nothing can, without pydantic."""
+    require("pydantic", "a Config")
     try:
         _adapter(annotation)
     except Exception as error:  # pydantic raises several kinds for what is no annotation

@@ -224,3 +224,12 @@ def test_arrays_compare_without_trouble() -> None:
     array = pytest.importorskip("numpy").arange(3)
     config = Partial(everything, anything=array)
     assert config == clone(config) and build(config)()["anything"] is array
+
+
+def test_without_pydantic_nothing_is_taken_unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def plain(x: int = 1) -> int:
+        return x
+
+    monkeypatch.setitem(sys.modules, "pydantic", None)
+    with pytest.raises(ConfigError, match="a Config needs pydantic: pip install"):
+        Config(plain, "x")  # type: ignore[arg-type]
