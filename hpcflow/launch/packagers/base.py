@@ -131,8 +131,11 @@ def _copy(files: dict[str, Chosen], digests: dict[str, str], target: Path) -> No
 
 
 def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be packed: {error.strerror}; exclude it, or make it readable") from error
 
 
 def is_secret(path: Path, name: str | None = None) -> bool:

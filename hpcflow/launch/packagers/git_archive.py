@@ -46,6 +46,9 @@ class GitArchivePackager(Packager):
         changed = [name for name in _names(top, "diff", "HEAD", "--name-only", "-z", "--", self.subpath or ".") if name]
         self._decide(self.uncommitted, changed, "differ from the commit", notes)
         untracked = _names(top, "ls-files", "--others", "--exclude-standard", "-z", "--", self.subpath or ".")
+        if nested := [name for name in untracked if name.endswith("/")]:
+            notes.append(f"repositories within this one are not packed: {', '.join(nested[:5])}")
+            untracked = [name for name in untracked if not name.endswith("/")]
         others = [name for name in untracked if not is_secret(top / name)]
         if self.untracked == "include" and (secrets := sorted({*untracked} - {*others})):
             notes.append(f"left out as secrets: {', '.join(secrets[:5])}")
@@ -66,6 +69,9 @@ class GitArchivePackager(Packager):
                     notes.append(f"left out: {name} is a link that leads outside or to a folder")
                     continue
                 notes.append(f"{name} is a link and is packed as the file it names")
+            elif not path.is_file():
+                notes.append(f"left out: {name} is no file")
+                continue
             chosen.append(Chosen(PurePosixPath(name), path, named=name in tracked))
         return chosen, notes
 

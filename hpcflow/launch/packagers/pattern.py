@@ -53,6 +53,9 @@ class PatternPackager(Packager):
                     notes.append(f"left out: {relative} is a link to {os.readlink(path)}, outside of {root.name} or no file")
                     continue
                 notes.append(f"{relative} is a link and is packed as the file it names")
+            elif not path.is_file():
+                notes.append(f"left out: {relative} is no file")
+                continue
             found.append(Chosen(relative, path, named))
         ignored = _ignored(root, [str(c.path) for c in found if not c.named]) if self.gitignore else set()
         return [c for c in found if str(c.path) not in ignored], notes
