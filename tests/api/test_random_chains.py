@@ -63,7 +63,7 @@ def sessions():
         yield shuffled, optimized, plain
 
 
-@settings(suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck), max_examples=settings.default.max_examples // 2)  # each is a program of many steps
 @given(tables(), tables(8), st.lists(st.sampled_from(sorted(STEPS)), min_size=1, max_size=6))
 def test_a_chain_equals_polars_optimized_or_not(sessions, table, other, names):
     def chain(t, o):
@@ -91,7 +91,7 @@ def both(t, o):
     return concat([t.select(NAMES), o.select(pl.col("b").alias("a"), pl.col("a").alias("b"), "c")])
 
 
-@settings(suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck), max_examples=settings.default.max_examples // 2)  # each is a program of many steps
 @given(tables(), tables(8), st.lists(GRAPH_STEP, min_size=2, max_size=7), st.sampled_from(["", "cache", "action"]))
 def test_a_graph_equals_polars_optimized_or_not(sessions, table, other, steps, start):
     def made(first, keep):

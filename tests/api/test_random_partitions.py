@@ -71,7 +71,7 @@ def sessions():
         yield cut, plain
 
 
-@settings(suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck), max_examples=settings.default.max_examples // 2)  # each is a program of many steps
 @given(TABLES, TABLES, NAME, st.lists(STEP, min_size=2, max_size=7))
 def test_programs_on_partitioned_caches_equal_polars(sessions, table, other, start, steps):
     caches = []
