@@ -26,7 +26,9 @@ def build_app() -> App:
 def main(words: list[str] | None = None) -> None:
     """Run one command and end with its exit status: 0, 1 for a failure, 2 for a wrong command line, else the program's own."""
     from hpcflow.errors import ConfigError, HpcflowError, LaunchError
+    from hpcflow.launch.extras import print_anything
 
+    print_anything()
     if sys.platform == "win32":
         _end(FAILURE, "hpcflow runs on Linux and macOS; on Windows run it within WSL (`wsl --install` in a terminal of Windows)")
     try:

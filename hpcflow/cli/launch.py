@@ -226,7 +226,7 @@ def logs(
     name = task or names[0]
     if json:
         files = found.log_files(name, command=command, rank=rank, attempt=attempt)
-        return _print_json([{"file": str(path), "text": path.read_text(errors="replace")} for path in files])
+        return _print_json([{"file": str(path), "text": path.read_text("utf-8", errors="replace")} for path in files])
     lines = log_tail.follow(found, name, command=command, rank=rank, attempt=attempt) if follow else ()
     for line in lines:
         print(printable(line), flush=True)

@@ -1,7 +1,7 @@
 """Private files that survive crashes: atomic writes, exclusive creation, append-only journals.
 
-Invariant: directories are 0700 and files 0600; a reader sees a whole old file or a whole new one; a line of a journal is whole or, after a crash in
-the middle of writing it, left out.
+Invariant: directories are 0700 and files 0600; text is UTF-8 whatever the locale; a reader sees a whole old file or a whole new one; a line of a
+journal is whole or, after a crash in the middle of writing it, left out.
 
     write_json(path, {"a": 1}); read_json(path); append_line(journal, {"event": "submitted"})
 """
@@ -80,7 +80,7 @@ def create_json(path: Path, value: Any) -> bool:
 def read_json(path: Path, *needed: str) -> Any:
     """The content, or None when there is no such file. Raises LaunchError for one that is damaged, or that is no object with the names needed."""
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -106,7 +106,7 @@ def append_line(path: Path, record: Mapping[str, Any]) -> None:
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The records of a journal; a last line that was cut by a crash is left out."""
     try:
-        text = path.read_text(errors="replace")
+        text = path.read_text("utf-8", errors="replace")
     except FileNotFoundError:
         return
     for line in text.splitlines():

@@ -19,7 +19,7 @@ def read_result(directory: Path) -> tuple[Any] | None:
 
 
 def _json(path: Path) -> Any:
-    return json.loads(path.read_text())
+    return json.loads(path.read_bytes())
 
 
 def _npy(path: Path) -> Any:

@@ -140,7 +140,7 @@ def reveal(source: dict[str, Any]) -> str:
         about = os.stat(path)
         if about.st_uid != os.getuid() or stat.S_IMODE(about.st_mode) & 0o077:
             raise PermissionError(f"the secret file {path} must be yours and closed to others: chmod 600 {path}")
-        with open(path) as file:
+        with open(path, encoding="utf-8") as file:
             return file.read().rstrip("\n")
     return subprocess.run(where, check=True, capture_output=True, text=True, timeout=60).stdout.partition("\n")[0]
 
@@ -211,7 +211,7 @@ def _replace(directory: str, name: str, write: Any) -> None:
 def note_metadata(directory: str) -> None:
     """Add what Python knows to what the job's shell has written down: for whoever wants to know later why a run differed."""
     try:
-        with open(os.path.join(directory, "metadata.json"), errors="replace") as file:
+        with open(os.path.join(directory, "metadata.json"), encoding="utf-8", errors="replace") as file:
             facts = json.load(file)
     except (OSError, ValueError):
         facts = {"host": platform.node(), "system": platform.platform()}
@@ -257,7 +257,7 @@ def set_path(code: str | None, submitted: list[list[str]]) -> None:
 def main(words: list[str]) -> int:
     """Exit status of the task: 0, the program's own, or 1 after an exception (its traceback is in the log)."""
     directory = os.environ.get("HPCFLOW_ATTEMPT_DIRECTORY") or words[1]
-    with open(os.path.join(words[1], "call.json")) as file:
+    with open(os.path.join(words[1], "call.json"), encoding="utf-8") as file:
         document = json.load(file)
     set_path(os.environ.get("HPCFLOW_CODE"), document.get("path", []))
     first = rank() == 0

@@ -200,3 +200,27 @@ def test_a_job_finds_modules_where_the_driver_found_them_and_packaged_ones_in_th
     (files,) = (at_home / "home" / "code").glob("*/files")
     wanted = [f"{root}/scripts/helper.py {root}/more/late_helper.py" for root in (at_home, files)]
     assert done.stdout.splitlines() == wanted, done.stderr
+
+
+PLAIN = """
+from hpcflow import launch
+def add(s: str) -> str:
+    return s + "\u00e9"
+if __name__ == "__main__":
+    exp = launch.Experiment("t\u00eftle \u65e5", packager=launch.PatternPackager())
+    exp.add(launch.Partial(add, "\u00f6"), name="n\u00e4me")
+    exp.run(quiet=True)
+    print(ascii(launch.Experiment.from_title("t\u00eftle \u65e5").result("n\u00e4me")))
+"""
+
+
+def test_a_locale_without_unicode_changes_no_text(at_home):
+    """Files are UTF-8; what a terminal cannot show is written as its number."""
+    (at_home / "plain.py").write_text(PLAIN, "utf-8")
+    plain = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run([sys.executable, "plain.py"], capture_output=True, text=True, check=False, timeout=60, env=plain)
+    assert done.stdout == r"'\xf6\xe9'" + "\n", done.stderr
+    shown = subprocess.run(
+        [sys.executable, "-c", "from hpcflow.cli import main; main()", "launch", "list"], capture_output=True, text=True, check=False, env=plain
+    )
+    assert r"t\xeftle \u65e5" in shown.stdout and "succeeded" in shown.stdout, shown.stderr

@@ -25,6 +25,7 @@ from hpcflow.launch.config.files import Format, dumps, save
 from hpcflow.launch.config.origin import Origin, within
 from hpcflow.launch.config.overrides import override_from_environment, sweep, update
 from hpcflow.launch.config.visualize import visualize
+from hpcflow.launch.extras import print_anything
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -38,6 +39,7 @@ def main(function: Callable[..., Any] | None = None, words: Sequence[str] | None
         program: what messages call it; default the program's file.
     """
     program = program or os.path.basename(sys.argv[0]) or "program"
+    print_anything()
     try:
         status = run_words(function, list(sys.argv[1:] if words is None else words), program)
     except ConfigError as error:

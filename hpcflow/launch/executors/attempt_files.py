@@ -26,7 +26,7 @@ def write_files(rendered: Rendered) -> None:
 def read_exit(directory: str) -> JobStatus | None:
     """What the job's own exit file says; None when it has not ended in order."""
     try:
-        facts = json.loads((Path(directory) / "exit.json").read_text())
+        facts = json.loads((Path(directory) / "exit.json").read_bytes())
         code = int(facts["code"])
     except FileNotFoundError:
         return None

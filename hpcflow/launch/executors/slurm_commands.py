@@ -47,7 +47,7 @@ def call(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Run it without what a batch system put into this process's environment. Raises MissingProgramError; QueryFailedError after a minute."""
     variables = without_launcher(os.environ) | {"SLURM_BITSTR_LEN": "0"}  # long lists of an array's indices are not cut short
     try:
-        return subprocess.run(argv, capture_output=True, text=True, env=variables, timeout=COMMAND_TIMEOUT_S, check=False, errors="replace")
+        return subprocess.run(argv, capture_output=True, env=variables, timeout=COMMAND_TIMEOUT_S, check=False, encoding="utf-8", errors="replace")
     except (FileNotFoundError, PermissionError) as error:
         raise MissingProgramError(f"{argv[0]} is not on PATH: is this a submit host of a Slurm cluster?") from error
     except subprocess.TimeoutExpired as error:

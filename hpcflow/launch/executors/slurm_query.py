@@ -162,7 +162,7 @@ def run_again(handle: JobHandle) -> bool:
     attempt = Path(handle.directory)
     later = attempt.parent / str(int(attempt.name) + 1) / "submitted.json" if attempt.name.isdigit() else None
     try:
-        return later is not None and str(json.loads(later.read_text())["id"]) == handle.id
+        return later is not None and str(json.loads(later.read_bytes())["id"]) == handle.id
     except FileNotFoundError:
         return False
 

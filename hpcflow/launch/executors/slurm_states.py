@@ -46,7 +46,7 @@ def find(wanted: Mapping[str, str]) -> dict[str, JobHandle]:
     for key, directory in wanted.items():
         claim = Path(directory) / "claim.json"
         if key not in found and claim.exists():
-            match = re.search(r'"job_id": "(\d+(_\d+)?)"', claim.read_text())
+            match = re.search(r'"job_id": "(\d+(_\d+)?)"', claim.read_text("utf-8", errors="replace"))
             if match:
                 found[key] = JobHandle(key, directory, match[1], facts())
     return found

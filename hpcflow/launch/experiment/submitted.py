@@ -136,7 +136,7 @@ class Submitted:
         if follow:
             for line in log_tail.follow(self, name, command=command, rank=rank, attempt=attempt):
                 print(printable(line), flush=True)
-        return "".join(path.read_text(errors="replace") for path in self.log_files(name, command=command, rank=rank, attempt=attempt))
+        return "".join(path.read_text("utf-8", errors="replace") for path in self.log_files(name, command=command, rank=rank, attempt=attempt))
 
     def log_files(self, name: str, *, command: str | int | None = None, rank: int | None = None, attempt: int | None = None) -> list[Path]:
         """The files of `logs`."""

@@ -13,10 +13,12 @@ import fnmatch
 import hashlib
 import os
 import shutil
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from hpcflow.errors import ConfigError, LaunchError
 from hpcflow.launch.files import make_directory, write_json
@@ -27,6 +29,8 @@ SECRET_NAMES = (
     ".git-credentials", "*.kdbx", "credentials", "credentials.[!p]*",
 )  # fmt: skip
 """Of files that hold secrets; a private key is known by its first line too, whatever its name."""
+AS_NAMES: Mapping[str, Any] = {"encoding": sys.getfilesystemencoding(), "errors": "surrogateescape"}
+"""How what git says becomes text: as names of files do."""
 DEFAULT_LIMIT_MB = 200
 """Of code that goes along with a job, unless a packager says `limit_mb`."""
 
@@ -119,7 +123,8 @@ def _copy(files: dict[str, Chosen], digests: dict[str, str], target: Path) -> No
         place.chmod(0o700 if os.access(chosen.source, os.X_OK) else 0o600)
         if _digest(place) != digests[name]:
             raise LaunchError(f"{chosen.source} changed while it was packed: try again")
-    (draft / "manifest").write_text("".join(f"{value}  {name}\n" for name, value in digests.items() if "\n" not in name and "\\" not in name))
+    lines = (f"{value}  {name}\n" for name, value in digests.items() if "\n" not in name and "\\" not in name)
+    (draft / "manifest").write_bytes(os.fsencode("".join(lines)))
     write_json(draft / "about.json", {"files": len(files)})
     draft.chmod(0o700)
     try:

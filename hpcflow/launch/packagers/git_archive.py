@@ -9,7 +9,7 @@ from typing import Literal
 
 from hpcflow.errors import ConfigError
 from hpcflow.launch.checked import at_least, checked
-from hpcflow.launch.packagers.base import DEFAULT_LIMIT_MB, Chosen, Packager, is_secret
+from hpcflow.launch.packagers.base import AS_NAMES, DEFAULT_LIMIT_MB, Chosen, Packager, is_secret
 
 Decision = Literal["refuse", "include", "warn"]
 
@@ -99,7 +99,7 @@ def _export_ignored(top: Path, names: list[str]) -> set[str]:
     if not names:
         return set()
     answer = subprocess.run(
-        ["git", "-C", str(top), "check-attr", "-z", "--stdin", "export-ignore"], input="\0".join(names), capture_output=True, text=True, check=False
+        ["git", "-C", str(top), "check-attr", "-z", "--stdin", "export-ignore"], input="\0".join(names), capture_output=True, check=False, **AS_NAMES
     )
     parts = answer.stdout.split("\0")
     return {parts[i] for i in range(0, len(parts) - 2, 3) if parts[i + 2] == "set"}
@@ -111,7 +111,7 @@ def _names(top: Path, *words: str) -> list[str]:
 
 def _git(root: Path, *words: str) -> str:
     try:
-        answer = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
+        answer: subprocess.CompletedProcess[str] = subprocess.run(["git", "-C", str(root), *words], capture_output=True, check=False, **AS_NAMES)
     except FileNotFoundError as error:
         raise ConfigError("git is not installed: use PatternPackager") from error
     if answer.returncode != 0:

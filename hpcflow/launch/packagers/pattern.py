@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from hpcflow.errors import ConfigError
 from hpcflow.launch.checked import at_least, checked, one_line
-from hpcflow.launch.packagers.base import DEFAULT_LIMIT_MB, Chosen, Packager, matches
+from hpcflow.launch.packagers.base import AS_NAMES, DEFAULT_LIMIT_MB, Chosen, Packager, matches
 
 NEVER = (".git", "__pycache__", ".venv", "node_modules", ".mypy_cache", ".pytest_cache", ".ruff_cache")
 
@@ -73,7 +73,7 @@ def _ignored(root: Path, names: list[str]) -> set[str]:
         return set()
     try:
         answer = subprocess.run(
-            ["git", "-C", str(root), "check-ignore", "-z", "--stdin"], input="\0".join(names), capture_output=True, text=True, check=False
+            ["git", "-C", str(root), "check-ignore", "-z", "--stdin"], input="\0".join(names), capture_output=True, check=False, **AS_NAMES
         )
     except FileNotFoundError:
         return set()
