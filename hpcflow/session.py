@@ -38,6 +38,7 @@ from hpcflow.errors import ArgumentTypeError, ConfigError, HpcflowError, Unpickl
 from hpcflow.events import records
 from hpcflow.events.log import EventLog
 from hpcflow.ir.dag import Vertex
+from hpcflow.ir.depth import room_for
 from hpcflow.ir.operators.concat import Cache, ReadCache
 from hpcflow.ir.operators.from_memory import FromMemory
 from hpcflow.ir.operators.paths import PathsLike
@@ -258,6 +259,10 @@ class Session:
     # -- the line ------------------------------------------------------------------------------------------------------------------------------------
 
     def _compile(self, sinks: Sequence[Dataset], guesses: bool = True) -> Compiled:
+        with room_for(sum(1 for _ in building.behind(sinks))):
+            return self._compile_line(sinks, guesses)
+
+    def _compile_line(self, sinks: Sequence[Dataset], guesses: bool) -> Compiled:
         started = time.perf_counter()
         context = replace(self._context(), guesses=guesses)
         logical = building.to_dag(sinks, context.cached)
@@ -321,6 +326,10 @@ class Session:
     def _ready(self, sinks: Sequence[Dataset], guesses: bool) -> ReadyPlan:
         """A plan for these datasets: the one that an equal program got before, or a new one. Without guesses always a new one, which is kept."""
         ids = tuple(sink._vertex.id for sink in sinks)
+        with room_for(sum(1 for _ in building.behind(sinks))):
+            return self._ready_in_room(sinks, guesses, ids)
+
+    def _ready_in_room(self, sinks: Sequence[Dataset], guesses: bool, ids: tuple[int, ...]) -> ReadyPlan:
         context = self._context()
         held = {key: (size_bytes.bit_length(), context.partitioned.get(key)) for key, (_, size_bytes) in context.cached.items()}
         program = program_of(building.to_dag(sinks, context.cached), ids, held)

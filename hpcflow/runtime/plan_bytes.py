@@ -5,18 +5,23 @@ blob = dump_plan(plan); cloudpickle.loads(blob)
 
 from __future__ import annotations
 
+import pickle
+
 import cloudpickle
 
-from hpcflow.errors import UnpicklableError
+from hpcflow.errors import HpcflowError, UnpicklableError
+from hpcflow.ir.depth import room_for
 from hpcflow.plan.physical import PhysicalPlan
 
 
 def dump_plan(plan: PhysicalPlan) -> bytes:
     """The plan as bytes. Raises UnpicklableError naming the operator whose function or object cannot travel."""
     try:
-        blob: bytes = cloudpickle.dumps(plan, protocol=5)
-        return blob
+        with room_for(len(plan.dag.vertices)):
+            return _dumps(plan)
     except Exception as error:
+        if type(error) is HpcflowError:  # too deep
+            raise
         for vertex in plan.dag.vertices.values():
             try:
                 cloudpickle.dumps((vertex.operator, vertex.properties), protocol=5)
@@ -32,3 +37,13 @@ def dump_plan(plan: PhysicalPlan) -> bytes:
             except Exception as inner:
                 raise UnpicklableError(f"the partitioner into {plan.dag.vertices[edge.target]} cannot be sent to the workers: {inner}") from inner
         raise UnpicklableError(f"the plan cannot be sent to the workers: {error}") from error
+
+
+def _dumps(plan: PhysicalPlan) -> bytes:
+    try:
+        blob: bytes = cloudpickle.dumps(plan, protocol=5)
+        return blob
+    except pickle.PicklingError as error:
+        if isinstance(error.__cause__, RecursionError):  # what cloudpickle makes of it
+            raise error.__cause__ from None
+        raise

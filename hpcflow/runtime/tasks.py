@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
+from hpcflow.ir.depth import make_room
 from hpcflow.ir.operators.base import TaskInfo
 from hpcflow.ir.operators.concat import Concat
 from hpcflow.plan.physical import BlockRef, BroadcastLeaf, DriverLeaf, Leaf, LeafRef, Node, PhysicalPlan, SourceLeaf, Stage, TaskSpec
@@ -32,6 +33,7 @@ def evaluate(
     plan: PhysicalPlan, stage: Stage, task: TaskSpec, info: TaskInfo, read: Callable[[Leaf, LeafRef | None], pl.LazyFrame], trace: OperatorTrace
 ) -> pl.LazyFrame:
     """The rows of one task, lazily."""
+    make_room(len(plan.dag.vertices))
     refs = dict(task.reads)
     trace.built = []
 
