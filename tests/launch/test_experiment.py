@@ -257,7 +257,8 @@ def test_words_of_a_script_stay_as_they_are_whatever_they_look_like(at_home):
 
 def test_the_first_failure_in_time_is_that_of_a_parallel_group_whose_other_commands_were_ended_for_it(at_home):
     exp = Experiment("first", executor=LocalExecutor(cores=4))
-    exp.add([sh("exec sleep 300"), sh("sleep 0.2; exit 3"), sh("trap 'exit 9' TERM; sleep 300 & wait")], name="g", mode="parallel")
+    fails = "until [ -e a ] && [ -e b ]; do sleep 0.02; done; exit 3"
+    exp.add([sh("touch a; exec sleep 300"), sh(fails), sh("trap 'exit 9' TERM; touch b; sleep 300 & wait")], name="g", mode="parallel")
     assert exp.run(quiet=True).exit_status() == 1
     assert exp._written().view().attempts["g"][0].status.code == 3
     assert [c.code for c in exp.commands("g")] == [143, 3, 9]
