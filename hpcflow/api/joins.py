@@ -101,5 +101,5 @@ def _in_order(
         sides = [0]
     names = [building.fresh_name("origin"), building.fresh_name("origin")]
     inputs = [building.with_origin(d, names[i]) if i in sides else d for i, d in enumerate((left, right))]
-    joined = join(inputs[0], inputs[1], None, how, lefts, rights, suffix, validate, nulls_equal, coalesce, None)
+    joined = join(inputs[0], inputs[1], None, how, lefts or None, rights or None, suffix, validate, nulls_equal, coalesce, None)
     return building.back_to_order(joined, [names[i] for i in sides], nulls_last=True)

@@ -30,6 +30,11 @@ def test_maintain_order_gives_polars_rows_in_order(session, how):
         check(session, lambda a, b: a.join(b, on="k", how=how, maintain_order=order), events().select(SLIM), colours(), by=by)  # noqa: B023
 
 
+@pytest.mark.parametrize("order", ["left_right", "right_left"])
+def test_a_cross_join_keeps_the_order_that_is_asked_for(session, order):
+    check(session, lambda a, b: a.join(b, how="cross", maintain_order=order), events().select("i", "k"), colours())
+
+
 @pytest.mark.parametrize("how", HOWS)
 @pytest.mark.parametrize("empty", ["left", "right", thorough("both")])
 def test_an_empty_side_equals_polars(one_session, how, empty):
