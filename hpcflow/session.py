@@ -29,6 +29,7 @@ from hpcflow.api.batches import block_runs, in_batches
 from hpcflow.api.dataset import Dataset
 from hpcflow.api.extras import require_extra
 from hpcflow.api.loops import refuse_stand_ins
+from hpcflow.api.polars_options import of_a_reader
 from hpcflow.api.schemas import schema_of
 from hpcflow.arguments import Count, check_arguments, checked, checked_function
 from hpcflow.compiled import Compiled, PlansOnly
@@ -211,6 +212,7 @@ class Session:
 
     def _read(self, name: str, of: Callable[..., Source], source: PathsLike, options: dict[str, Any]) -> Dataset:
         """The dataset of a file source, whose own options are those of `of`."""
+        options = of_a_reader(name, options)
         rows = {one: options.pop(one) for one in signature(_some_rows).parameters if one in options}
         check_arguments(name, of, (source,), options, more=tuple(signature(_some_rows).parameters)[1:])
         for one in ("schema", "hive_schema"):

@@ -31,3 +31,11 @@ def check_collect(options: Mapping[str, Any]) -> None:
     if options.get("background"):
         raise ArgumentValueError("collect: background=True is not for a Dataset; submit() begins the action and gives a future")
     refuse_unknown("collect", options, pl.LazyFrame.collect)
+
+
+def of_a_reader(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of `read_parquet` and the others, less those that only say how Polars' own scan is to work."""
+    return {option: value for option, value in options.items() if option not in _READER.get(name, ())}
+
+
+_READER = {"read_parquet": ("parallel", "low_memory", "cache"), "read_csv": ("low_memory",)}

@@ -334,3 +334,13 @@ def test_options_of_polars_own_engine_are_taken(maker):
     assert maker.data.map_batches(same, schema=SCHEMA, predicate_pushdown=False).count() == 4
     with pytest.raises(hf.ArgumentValueError, match="submit"):
         maker.data.collect(background=True)
+
+
+def test_options_of_polars_scans_that_change_no_row_are_taken(one_session, tmp_path):
+    table = pl.DataFrame({"a": [1, 2]})
+    table.write_parquet(tmp_path / "a.parquet")
+    table.write_csv(tmp_path / "a.csv")
+    assert one_session.read_parquet(tmp_path / "a.parquet", parallel="columns", low_memory=True, cache=False).collect().equals(table)
+    assert one_session.read_csv(tmp_path / "a.csv", low_memory=True).collect().equals(table)
+    with pytest.raises(hf.ArgumentTypeError, match="read_csv has no argument 'parallel'"):
+        one_session.read_csv(tmp_path / "a.csv", parallel="columns")
