@@ -58,7 +58,7 @@ class Ended:
 def launch(
     program: str,
     ranks: int = 3,
-    limit_s: float = 40.0,
+    limit_s: float = 60.0,
     disturb: Callable[[subprocess.Popen[str], Path], None] | None = None,
     through: str = "mpirun",
     environ: dict[str, str] | None = None,
@@ -105,7 +105,7 @@ def processes_left(tag: str, settle_s: float = 5.0) -> tuple[int, ...]:
     return left
 
 
-def wait_for(file: Path, word: str, limit_s: float = 20.0) -> str:
+def wait_for(file: Path, word: str, limit_s: float = 45.0) -> str:
     """The text of `file` once `word` is in it."""
     deadline = time.monotonic() + limit_s
     while word not in (text := file.read_text()):
