@@ -96,7 +96,8 @@ def abort_action(state: ActionState, error: BaseException) -> None:
             state.master.exchanges.abort(exchange.spec.step, str(error))
     try:
         if state.master.lost is None and state.master.engine.error is None:
-            state.master.broadcast(m.AbortAction(state.id, f"{type(error).__name__}: {str(error)[:500]}"))
+            steps = tuple(exchange.spec.step for exchange in state.exchanges.values())
+            state.master.broadcast(m.AbortAction(state.id, f"{type(error).__name__}: {str(error)[:500]}", steps))
             end_action(state, _patience_s(error))
             for key in _filled_caches(state):
                 state.master.broadcast(m.DropBlocks(("cache", key, state.id)))

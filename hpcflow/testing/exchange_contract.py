@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from hpcflow.comm.base import Buffer
+from hpcflow.comm.base import CONTROL, Buffer
 from hpcflow.comm.engine import Engine
 from hpcflow.errors import ActionCancelledError, HpcflowError, SchemaError, StepTimeoutError
 from hpcflow.native import ArenaPool
@@ -102,8 +102,8 @@ def ids_of(df: pl.DataFrame, partitions: int) -> np.ndarray[Any, np.dtype[np.uin
 def spec_of(place: Place, step: int = 1, partitions_per_rank: int = 2, **options: Any) -> ExchangeSpec:
     """Partitions in runs over all ranks, every rank a source."""
     owners = tuple(rank for rank in range(place.size) for _ in range(partitions_per_rank))
-    options = {"owners": owners, "transport": place.transport, **options}
-    return ExchangeSpec(step=step, sources=tuple(range(place.size)), schema=_SCHEMA, **options)
+    options = {"owners": owners, "sources": tuple(range(place.size)), "transport": place.transport, **options}
+    return ExchangeSpec(step=step, schema=_SCHEMA, **options)
 
 
 def insert_tasks(exchange: Exchange, rank: int, tasks: int, rows: int, pieces: int = 3) -> None:
@@ -490,6 +490,119 @@ def an_abort_ends_the_handing_out(run: Run) -> None:
     run(on_exchange(job))
 
 
+def many_exchanges_are_open_at_once_in_any_order(run: Run) -> None:
+    steps = range(1, 9)
+
+    def job(place: Place) -> list[dict[int, pl.DataFrame]]:
+        turned = [*steps[place.rank :], *steps[: place.rank]]
+        exchanges = {step: place.service.open(spec_of(place, step=step, chunk_bytes=8 << 10)) for step in turned}
+        for step in reversed(turned):
+            insert_tasks(exchanges[step], place.rank, tasks=1, rows=100 * step)
+            exchanges[step].finish()
+        found = []
+        for step in steps:
+            exchanges[step].wait(_WAIT_S)
+            owned = [partition for partition, owner in enumerate(exchanges[step].spec.owners) if owner == place.rank]
+            found.append({partition: exchanges[step].extract([partition]) for partition in owned})
+            exchanges[step].close()
+        return found
+
+    results = run(on_exchange(job))
+    for index, step in enumerate(steps):
+        _check_placed([found[index] for found in results], 2 * len(results), expected(len(results), 100 * step))
+
+
+def only_some_ranks_take_part(run: Run) -> None:
+    """Scattered by the first rank, gathered by the last, and among all but the first."""
+
+    def job(place: Place) -> list[int]:
+        ranks = tuple(range(place.size))
+        rows = []
+        for step, sources, owners in ((1, ranks[:1], ranks[1:] or ranks), (2, ranks, ranks[-1:]), (3, ranks[1:] or ranks, ranks[1:] or ranks)):
+            exchange = place.service.open(spec_of(place, step, sources=sources, owners=owners, chunk_bytes=8 << 10))
+            if place.rank in sources:
+                insert_tasks(exchange, place.rank, tasks=1, rows=500)
+            exchange.finish()
+            exchange.wait(_WAIT_S)
+            rows.append(exchange.extract([partition for partition, owner in enumerate(owners) if owner == place.rank]).height)
+            exchange.close()
+        return rows
+
+    results = run(on_exchange(job))
+    size = len(results)
+    assert [sum(rows) for rows in zip(*results, strict=True)] == [1500, 1500 * size, 1500 * max(size - 1, 1)]
+
+
+def a_slow_source_holds_up_nobody(run: Run) -> None:
+    """Rank 0 inserts once every other rank has seen rows of all but rank 0."""
+
+    def job(place: Place) -> int:
+        seen = threading.Semaphore(0)
+        place.engine.subscribe(CONTROL, lambda source, buffer: seen.release())
+        exchange = place.service.open(spec_of(place, 1, 1))
+        if place.rank == 0:
+            for _ in range(1, place.size):
+                assert seen.acquire(timeout=_WAIT_S), "a rank has not got the rows of the others"
+        insert_tasks(exchange, place.rank, tasks=1, rows=200)
+        arriving = exchange.arriving() if place.rank else iter(())
+        missing = set(range(1, place.size))
+        rows = 0
+        for _, df in arriving:
+            rows += df.height
+            missing -= set(df["source"].unique())
+            if not missing:
+                missing = {-1}
+                place.engine.send(0, CONTROL, b"")
+                exchange.finish()
+        exchange.finish()
+        exchange.wait(_WAIT_S)
+        rows += exchange.extract([place.rank]).height
+        exchange.close()
+        return rows
+
+    results = run(on_exchange(job))
+    assert sum(results) == 600 * len(results)
+
+
+def a_step_that_a_rank_leaves_alone_ends_for_the_others(run: Run) -> None:
+    """Rank 0 gives step 1 up in the middle of it, and step 2 before it has heard of it; nobody else is told."""
+
+    def job(place: Place) -> dict[int, pl.DataFrame]:
+        if place.rank == 0:
+            place.service.abort(2, "not for me")
+        for step in (1, 2):
+            options = {"window_bytes": 64 << 10, "chunk_bytes": 8 << 10}
+            if place.rank == 0 and step == 1:
+                exchange = place.service.open(spec_of(place, step, **options))
+                insert_tasks(exchange, place.rank, tasks=1, rows=300)
+                place.service.abort(1, "enough")
+            elif place.rank:
+                exchange = place.service.open(spec_of(place, step, **options))
+                insert_tasks(exchange, place.rank, tasks=1, rows=3000)
+                exchange.finish()
+                try:
+                    exchange.wait(0.3)
+                except StepTimeoutError as error:
+                    assert "ranks [0] have not finished" in str(error)
+                else:
+                    raise AssertionError("a step was complete without a rank that gave it up")
+                exchange.close()
+        return _round_trip(place, spec_of(place, step=3))
+
+    results = run(on_exchange(job))
+    _check_placed(results, 2 * len(results), expected(2 * len(results), 2000))
+
+
+def engines_stop_though_an_exchange_was_left_open(run: Run) -> None:
+    def job(place: Place) -> None:
+        exchange = place.service.open(spec_of(place))
+        insert_tasks(exchange, place.rank, tasks=1, rows=100)
+        if place.rank == place.size - 1:
+            exchange.finish()
+
+    run(on_exchange(job))
+
+
 def stats_count_what_moved(run: Run) -> None:
     def job(place: Place) -> tuple[int, int, int, int]:
         spec = spec_of(place)
@@ -501,6 +614,7 @@ def stats_count_what_moved(run: Run) -> None:
         exchange.close()
         assert sum(rows for _, rows in stats.rows_by_destination) == stats.rows_sent == 9000
         assert stats.messages_sent == stats.frames_sent + place.size
+        assert (stats.rounds > 0) == (place.transport == "rounds" and place.size > 1)
         return stats.rows_received, stats.bytes_sent, stats.bytes_received, stats.messages_received - stats.frames_received
 
     results = run(on_exchange(job))
@@ -530,5 +644,10 @@ EXCHANGE_CHECKS: tuple[Check, ...] = (
     wrong_tables_are_refused,
     frames_are_handed_out_as_they_arrive,
     an_abort_ends_the_handing_out,
+    many_exchanges_are_open_at_once_in_any_order,
+    only_some_ranks_take_part,
+    a_slow_source_holds_up_nobody,
+    a_step_that_a_rank_leaves_alone_ends_for_the_others,
+    engines_stop_though_an_exchange_was_left_open,
     stats_count_what_moved,
 )
