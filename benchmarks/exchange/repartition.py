@@ -16,7 +16,7 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,7 +25,6 @@ from hpcflow.comm.engine import Engine
 from hpcflow.comm.mpi import import_mpi, open_mpi
 from hpcflow.native import ArenaPool, hash_partition_ids
 from hpcflow.shuffle.exchange import ExchangeService, ExchangeSpec
-from hpcflow.shuffle.exchange_spec import TransportName
 from hpcflow.shuffle.node_memory import open_node_memory
 from hpcflow.testing.exchange_contract import DictStore
 
@@ -173,7 +172,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--megabytes", type=int, default=512, help="input per rank, MiB")
     parser.add_argument("--partitions", type=int, default=4, help="partitions per rank")
     parser.add_argument("--chunk", type=int, default=2 << 20, help="chunk_bytes of the exchange")
-    parser.add_argument("--transport", choices=get_args(TransportName), default="chunks", help="how frames get to the other ranks")
+    parser.add_argument("--transport", choices=("chunks", "shared memory"), default="chunks", help="how frames get to the other ranks")
     parser.add_argument("--shared-memory", type=int, default=1024, help="with it: most of it per rank, MiB")
     parser.add_argument("--window", type=int, default=16 << 20, help="window_bytes of the exchange")
     parser.add_argument("--batch", type=int, default=1 << 22, help="rows per insert")

@@ -14,18 +14,13 @@ Invariant: messages of one pair of ranks are matched in the order in which they 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final, Protocol
-
-import numpy as np
-import numpy.typing as npt
 
 CONTROL: Final = 1
 """Tag of the messages between master and workers."""
 EXCHANGE: Final = 2
 """Tag of frames and of what belongs to them (end markers, compressed frames)."""
-ROUNDS: Final = 15
-"""Tag of what ranks say to each other about exchanges by rounds (`hpcflow.comm.rounds`)."""
 UNIT_BYTES: Final = 64
 """Frames are padded to multiples of this; counts above 2 GiB are expressed in it."""
 
@@ -58,23 +53,6 @@ class Incoming(Protocol):
         """Start receiving into a writable `buffer` of at least `size_bytes` bytes."""
 
 
-class CollectiveRequest(Protocol):
-    """A collective call under way. Its arrays and buffers are kept referenced until `test` has said True."""
-
-    def test(self) -> bool:
-        """True once this rank has all that it receives, and may reuse what it sends. Makes progress; never blocks."""
-
-
-class RankGroup(Protocol):
-    """Some ranks of a `Comm`, for collective calls that do not block: all of them make the same calls in the same order, one at a time."""
-
-    def alltoall(self, send: npt.NDArray[np.int64], receive: npt.NDArray[np.int64]) -> CollectiveRequest:
-        """Row i of `send`, int64[ranks, n], becomes row `own index` of `receive` on rank i of the group."""
-
-    def alltoallv(self, send: Buffer, send_units: Sequence[int], receive: Buffer, receive_units: Sequence[int]) -> CollectiveRequest:
-        """Blocks of `UNIT_BYTES` times so many units, one for each rank of the group, lie one behind the other in both buffers."""
-
-
 class Comm(Protocol):
     """One rank's end of a group of ranks."""
 
@@ -88,12 +66,6 @@ class Comm(Protocol):
 
     def poll(self) -> Incoming | None:
         """Match one message that has arrived, or say None at once."""
-
-    def group(self, members: tuple[int, ...], number: int) -> RankGroup:
-        """These ranks, this one among them, as a group of their own. Each of them calls it with the same arguments; `number` is used once.
-
-        It may wait until the others call it, so groups have to be made in one order everywhere. They go with `close`.
-        """
 
     def set_waker(self, wake: Callable[[], None]) -> bool:
         """Ask for `wake()` (quick, any thread) after each arrival or completion. False: not offered, the caller has to poll."""

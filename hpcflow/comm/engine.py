@@ -16,7 +16,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
-import os
 import sys
 import threading
 import time
@@ -26,9 +25,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from hpcflow.comm.base import ROUNDS, Buffer, Comm
+from hpcflow.comm.base import Buffer, Comm
 from hpcflow.comm.lanes import Arrived, Outgoing, ReceiveLanes, SendLanes
-from hpcflow.comm.rounds import Rounds
 from hpcflow.comm.watchdog import EXIT_FAILURE, all_stacks, where, write_report
 from hpcflow.errors import StepTimeoutError, WorkerLostError
 
@@ -79,9 +77,6 @@ class Engine:
         self._stopping = False
         self._farewells = 0
         self._opened = threading.Event()
-        self.rounds = Rounds(self.call, self._requests.append, self._deliver, self._sent, allocate)
-        """Exchanges by rounds of collective calls."""
-        self._handlers[ROUNDS] = self.rounds.take
         self._thread = threading.Thread(target=self._run, name="hpcflow-engine", daemon=True)
 
     # -- any thread ---------------------------------------------------------------------------------------------------------------------------------
@@ -111,8 +106,8 @@ class Engine:
 
     def subscribe(self, tag: int, handler: Handler) -> None:
         """Let `handler(source, buffer)` take the messages of `tag`, earlier ones first. It runs on the engine thread: quick, never blocks."""
-        if tag in (FAREWELL, ROUNDS):
-            raise ValueError(f"tag {tag} is the engine's own: take another")
+        if tag == FAREWELL:
+            raise ValueError(f"tag {FAREWELL} is the engine's own: take another")
 
         def register() -> None:
             self._handlers[tag] = handler
@@ -201,12 +196,11 @@ class Engine:
                     callback(self.error)
 
     def _loop(self) -> None:
-        comm, rounds = self.comm, self.rounds
+        comm = self.comm
         sends, receives = SendLanes(comm), ReceiveLanes(self._allocate)
-        rounds.attach(comm)
         _precise_sleeps()
         notified = comm.set_waker(self._wake)
-        farewell_sent = rounds_stopped = False
+        farewell_sent = False
         sleep_s, nap_s = _SHORTEST_SLEEP_S, _SHORTEST_NAP_S
         last_activity: float | None = None
         while True:
@@ -220,19 +214,12 @@ class Engine:
             for arrived in receives.step():
                 moved = True
                 self._deliver(arrived)
-            if rounds.busy:
-                moved = rounds.step() or moved
             if moved:
                 sleep_s, nap_s, last_activity = _SHORTEST_SLEEP_S, _SHORTEST_NAP_S, None  # the clock is read only when there is time
                 continue
-            if self._stopping and not rounds_stopped:
-                rounds_stopped = True
-                rounds.stop()
-                continue
-            if self._stopping and not sends.busy and not self._requests and not rounds.busy:
+            if self._stopping and not sends.busy and not self._requests:
                 if not farewell_sent:
                     farewell_sent = True
-                    rounds.be_silent()
                     for peer in range(comm.size):
                         if peer != comm.rank:
                             sends.queue(Outgoing(peer, FAREWELL, b"", 0, None))
@@ -241,9 +228,7 @@ class Engine:
                     return
             if notified:
                 self._bell.acquire(timeout=0.5)
-            elif rounds.bytes_under_way:  # all members move them now: a collective call goes on only while it is asked
-                os.sched_yield()
-            elif sends.busy or receives.count or rounds.pressing:
+            elif sends.busy or receives.count:
                 nap_s = min(nap_s * 1.5, _LONGEST_NAP_S)
                 self._bell.acquire(timeout=nap_s)
             else:

@@ -15,7 +15,6 @@ from collections.abc import Callable
 import numpy as np
 
 from hpcflow.comm.base import Buffer
-from hpcflow.comm.in_process_group import InProcessGroup, Meeting
 from hpcflow.errors import WorkerLostError
 
 
@@ -62,7 +61,6 @@ class _Group:
         self.aborted: tuple[int, int] | None = None
         self.lock = threading.Lock()
         self.wakers: list[Callable[[], None] | None] = [None] * size
-        self.meetings: dict[tuple[int, int], Meeting] = {}
 
     def wake(self, rank: int) -> None:
         waker = self.wakers[rank]
@@ -95,9 +93,6 @@ class InProcessComm:
             return self._group.inboxes[self.rank].popleft()
         except IndexError:
             return None
-
-    def group(self, members: tuple[int, ...], number: int) -> InProcessGroup:
-        return InProcessGroup(members, members.index(self.rank), number, self._group.meetings, self._group.wake, self._check)
 
     def set_waker(self, wake: Callable[[], None]) -> bool:
         self._group.wakers[self.rank] = wake

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from hpcflow.comm.base import UNIT_BYTES, Buffer
-from hpcflow.comm.mpi_group import MpiGroup
 from hpcflow.errors import LaunchError
 
 if TYPE_CHECKING:
@@ -116,8 +115,6 @@ class MpiComm:
         self._byte = module.BYTE
         self._unit = module.BYTE.Create_contiguous(UNIT_BYTES).Commit()
         self._closed = False
-        self._groups: dict[int, MpiGroup] = {}
-        self._unpolled = communicator.Dup()  # Open MPI makes groups by messages that `poll` would take for ours
         node = communicator.Split_type(module.COMM_TYPE_SHARED, self.rank)
         self.node_ranks = tuple(node.allgather(self.rank))
         node.Free()
@@ -137,17 +134,6 @@ class MpiComm:
         size_bytes = units * UNIT_BYTES if units != self._mpi.UNDEFINED else status.Get_elements(self._byte)
         return _Incoming(message, status.Get_source(), status.Get_tag(), size_bytes, self._unit)
 
-    def group(self, members: tuple[int, ...], number: int) -> MpiGroup:
-        """Collective among `members`: waits until all of them call it."""
-        of_all = self._unpolled.Get_group()
-        chosen = of_all.Incl(members)
-        communicator = self._unpolled.Create_group(chosen, number)
-        communicator.Set_errhandler(self._mpi.ERRORS_RETURN)
-        chosen.Free()
-        of_all.Free()
-        group = self._groups[number] = MpiGroup(communicator, self._unit)
-        return group
-
     def set_waker(self, wake: Callable[[], None]) -> bool:
         """MPI has no notification: poll."""
         return False
@@ -165,9 +151,6 @@ class MpiComm:
         if self._closed or self._mpi.Is_finalized():
             return
         self._closed = True
-        for number in sorted(self._groups):  # in one order everywhere
-            self._groups[number].free()
-        self._unpolled.Free()
         self._unit.Free()
         for user in self._of_users:
             if user != self._mpi.COMM_NULL:

@@ -228,8 +228,6 @@ class ExchangeFinished(Event):
     bytes_received: int = 0
     bytes_in_place: int = 0
     """Of those sent: what other ranks read where it was packed."""
-    rounds: int = 0
-    """Rounds of collective calls that this rank had entered as a source."""
     messages_sent: int = 0
     messages_received: int = 0
     frames_sent: int = 0

@@ -152,9 +152,8 @@ class EdgeProperties(_Properties):
     persistence: Persistence = Persistence.DISCARD
     compression: Literal["none", "lz4", "zstd"] = "none"
     """Codec of the frames on the way (shuffle/exchange.py)."""
-    transport: Literal["chunks", "shared memory", "rounds"] = "chunks"
-    """How frames get to other ranks: as messages, read where they were packed by ranks of the same node, or in rounds of collective calls
-    (shuffle/transport.py)."""
+    transport: Literal["chunks", "shared memory"] = "chunks"
+    """How frames get to other ranks: as messages, or read where they were packed by ranks of the same node (shuffle/transport.py)."""
     most_bytes: int | None = None
     """A broadcast that was chosen by a guess: with more bytes than this the guess was wrong, and the action is planned again (runtime/action.py)."""
     combiner: bool = True
@@ -189,7 +188,7 @@ _CHECKS: dict[str, Check] = {
     "data_store": member(DataStore),
     "persistence": member(Persistence),
     "compression": one_of("none", "lz4", "zstd"),
-    "transport": one_of("chunks", "shared memory", "rounds"),
+    "transport": one_of("chunks", "shared memory"),
     "most_bytes": optional(whole(0)),
     "combiner": flag,
 }

@@ -96,8 +96,7 @@ def abort_action(state: ActionState, error: BaseException) -> None:
             state.master.exchanges.abort(exchange.spec.step, str(error))
     try:
         if state.master.lost is None and state.master.engine.error is None:
-            steps = tuple(exchange.spec.step for exchange in state.exchanges.values())
-            state.master.broadcast(m.AbortAction(state.id, f"{type(error).__name__}: {str(error)[:500]}", steps))
+            state.master.broadcast(m.AbortAction(state.id, f"{type(error).__name__}: {str(error)[:500]}"))
             end_action(state, _patience_s(error))
             for key in _filled_caches(state):
                 state.master.broadcast(m.DropBlocks(("cache", key, state.id)))

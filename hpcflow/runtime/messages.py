@@ -139,8 +139,6 @@ class AbortAction:
 
     action: int
     reason: str
-    steps: tuple[int, ...] = ()
-    """Of all its exchanges: a worker that has not heard of one yet gives it up all the same, since other ranks may have opened it."""
 
 
 @dataclass(frozen=True)

@@ -290,9 +290,6 @@ class Worker:
                 if isinstance(message, m.AbortAction):
                     action.queued.clear()
                     action.cancelled = message.reason
-        if isinstance(message, m.AbortAction):
-            for number in set(message.steps) - set(() if action is None else action.steps.values()):
-                self.exchanges.abort(number, message.reason)
         if action is None:
             self._send(m.ActionEnded(message.action, self.engine.rank))
             return

@@ -34,7 +34,7 @@ from hpcflow.shuffle.inbox import FrameStore, Inbox
 from hpcflow.shuffle.node_memory import NodeMemory
 from hpcflow.shuffle.node_messages import FrameInPlace, decode_node_message
 from hpcflow.shuffle.outbox import Outbox
-from hpcflow.shuffle.transport import Chunks, InRounds, SharedMemory, Transport
+from hpcflow.shuffle.transport import Chunks, SharedMemory, Transport
 
 __all__ = ["Exchange", "ExchangeService", "ExchangeSpec", "ExchangeStats", "FrameStore"]
 
@@ -146,7 +146,6 @@ class Exchange:
             bytes_sent=outbox.bytes_sent,
             bytes_received=inbox.bytes_received,
             bytes_in_place=outbox.transport.bytes_in_place,
-            rounds=outbox.transport.rounds,
             frames_sent=outbox.frames_sent,
             frames_received=inbox.frames_received,
             messages_sent=outbox.messages_sent,
@@ -160,11 +159,6 @@ class Exchange:
         """End every wait on this rank with `error`. Use `ExchangeService.abort`."""
         self._outbox.window.cancel(error)
         self._inbox.fail(error)
-        self.give_up()
-
-    def give_up(self) -> None:
-        """A source that has not finished will not. Use `close`."""
-        self._outbox.transport.fail()
 
 
 class ExchangeService:
@@ -193,7 +187,6 @@ class ExchangeService:
         self._open: dict[int, Exchange] = {}
         self._ended = False
         self._retired: dict[int, str] = {}  # steps that ended before they were complete -> why; late frames of them are dropped
-        engine.rounds.is_over = lambda step: self._ended or step in self._retired
         engine.subscribe(EXCHANGE, self._take)
         self._forget_failure = engine.when_failed(self._fail)
 
@@ -221,8 +214,6 @@ class ExchangeService:
         chunks = Chunks(self._engine, self.pool)
         if spec.transport == "shared memory" and spec.compression == "none" and self._node_memory is not None:
             return SharedMemory(spec.step, self._engine, self._node_memory, chunks)
-        if spec.transport == "rounds" and self.rank in spec.sources and len(spec.members) > 1:
-            return InRounds(spec.step, self._engine, spec.members, spec.sources, spec.window_bytes, chunks)
         return chunks
 
     def opened(self, step: int) -> Exchange | None:
@@ -235,8 +226,6 @@ class ExchangeService:
         exchange = self._open.pop(step, None)
         if exchange is not None:
             exchange.cancel(ActionCancelledError(reason))
-        else:
-            self._engine.rounds.fail(step)  # the others may wait for this rank in a round
         self._drop_soon(step)
 
     def close(self, exchange: Exchange) -> None:
@@ -248,15 +237,12 @@ class ExchangeService:
             reason = f"step {step} was closed on rank {self.rank} before it was complete"
             self._retired.setdefault(step, reason)
             exchange.cancel(ActionCancelledError(reason))
-        exchange.give_up()
         self._drop_soon(step)
 
     def end(self) -> None:
         """This rank takes part in no more exchanges: what still comes for one is dropped, and not stored."""
         self._ended = True
         self._forget_failure()
-        for exchange in list(self._open.values()):
-            exchange.give_up()
         if self._node_memory is not None:
             self._node_memory.close()
 

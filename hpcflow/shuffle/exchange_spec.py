@@ -13,7 +13,7 @@ import polars as pl
 from hpcflow.errors import ConfigError
 
 Compression = Literal["none", "lz4", "zstd"]
-TransportName = Literal["chunks", "shared memory", "rounds"]
+TransportName = Literal["chunks", "shared memory"]
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,7 @@ class ExchangeSpec:
     compression: Compression = "none"
     """Of frames that leave the rank."""
     transport: TransportName = "chunks"
-    """How frames get to other ranks: as messages, read in place by ranks of the same node unless they are compressed, or in rounds of collective
-    calls (see `transport`)."""
+    """How frames get to other ranks: as messages, or read in place by ranks of the same node unless they are compressed (see `transport`)."""
     window_bytes: int = 16 << 20
     """Bytes under way per rank before `insert` waits."""
     chunk_bytes: int = 2 << 20
@@ -53,11 +52,6 @@ class ExchangeSpec:
             )
         if self.window_bytes < 1 or self.chunk_bytes < 1:
             raise ConfigError(f"exchange {self.step}: window_bytes={self.window_bytes} and chunk_bytes={self.chunk_bytes} must be positive")
-
-    @property
-    def members(self) -> tuple[int, ...]:
-        """The ranks that take part."""
-        return tuple(sorted({*self.sources, *self.owners}))
 
     def runs(self) -> tuple[tuple[int, int, int], ...]:
         """`(rank, first partition, end)` of each run of adjacent partitions with one owner, in partition order."""
@@ -77,8 +71,6 @@ class ExchangeStats:
     bytes_received: int = 0
     bytes_in_place: int = 0
     """Of those sent: what readers were pointed to in shared memory."""
-    rounds: int = 0
-    """Rounds of collective calls that this rank has entered, as a source."""
     frames_sent: int = 0
     frames_received: int = 0
     messages_sent: int = 0

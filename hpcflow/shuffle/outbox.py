@@ -109,7 +109,6 @@ class Outbox:
             attempts = [(task, attempt, frames) for (task, attempt), state in counted if (frames := state.frames_by_rank.get(rank, 0))]
             self.transport.send(rank, encode_end(self._spec.step, attempts))
             self.messages_sent += 1
-        self.transport.finish()
 
     def _chunks(self, df: pl.DataFrame, destinations: int) -> Iterator[tuple[pl.DataFrame, int]]:
         """`(slice, its first row)`, of a size that gives each destination about `chunk_bytes`, and all of them no more than the window."""

@@ -25,10 +25,6 @@ class Transport(Protocol):
     bytes_in_place: int
     """Bytes of frames that other ranks were pointed to instead of being sent them."""
 
-    @property
-    def rounds(self) -> int:
-        """Rounds of collective calls that this rank has entered."""
-
     def place(self, size_bytes: int, ranks: tuple[int, ...]) -> Buffer:
         """Writable, 64-byte aligned memory of this size for a frame that these ranks will be sent."""
 
@@ -38,18 +34,12 @@ class Transport(Protocol):
         `message` must not change until `on_sent()` has run (on the engine thread).
         """
 
-    def finish(self) -> None:
-        """This rank sends no more."""
-
-    def fail(self) -> None:
-        """This rank has given up the exchange: what has not left need not arrive. Without effect after `finish`."""
-
 
 class Chunks:
     """Point-to-point messages, one a frame: the default, and what the other transports fall back on between ranks that they cannot serve."""
 
     def __init__(self, engine: Engine, pool: ArenaPool) -> None:
-        self.bytes_in_place = self.rounds = 0
+        self.bytes_in_place = 0
         self._engine = engine
         self._pool = pool
 
@@ -59,10 +49,6 @@ class Chunks:
     def send(self, rank: int, message: Buffer, on_sent: Callable[[], None] | None = None) -> None:
         self._engine.send(rank, EXCHANGE, message, on_sent)
 
-    def finish(self) -> None: ...
-
-    def fail(self) -> None: ...
-
 
 class SharedMemory:
     """Ranks of this node are pointed to frames, which they read where they were packed.
@@ -71,7 +57,7 @@ class SharedMemory:
     """
 
     def __init__(self, step: int, engine: Engine, memory: NodeMemory, chunks: Chunks) -> None:
-        self.bytes_in_place = self.rounds = 0
+        self.bytes_in_place = 0
         self._step = step
         self._engine = engine
         self._memory = memory
@@ -90,37 +76,3 @@ class SharedMemory:
             self._engine.send(rank, EXCHANGE, self._memory.point(self._step, message), on_sent)
         else:
             self._chunks.send(rank, message, on_sent)
-
-    def finish(self) -> None: ...
-
-    def fail(self) -> None: ...
-
-
-class InRounds:
-    """Rounds of collective calls among the ranks that take part, for a source: each moves what has been queued meanwhile for all of them."""
-
-    def __init__(self, step: int, engine: Engine, members: tuple[int, ...], sources: tuple[int, ...], most_bytes: int, chunks: Chunks) -> None:
-        self.bytes_in_place = 0
-        self._step = step
-        self._engine = engine
-        self._chunks = chunks
-        self._tally = engine.rounds.open(step, members, sources, most_bytes)
-
-    @property
-    def rounds(self) -> int:
-        return self._tally.rounds
-
-    def place(self, size_bytes: int, ranks: tuple[int, ...]) -> Buffer:
-        return self._chunks.place(size_bytes, ranks)
-
-    def send(self, rank: int, message: Buffer, on_sent: Callable[[], None] | None = None) -> None:
-        if rank == self._engine.rank:
-            self._chunks.send(rank, message, on_sent)
-        else:
-            self._engine.rounds.send(self._step, rank, message, on_sent)
-
-    def finish(self) -> None:
-        self._engine.rounds.finish(self._step)
-
-    def fail(self) -> None:
-        self._engine.rounds.fail(self._step)

@@ -14,9 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from hpcflow.comm.base import CONTROL, EXCHANGE, UNIT_BYTES, Buffer, CollectiveRequest, RankGroup
+from hpcflow.comm.base import CONTROL, EXCHANGE, Buffer
 from hpcflow.comm.engine import Engine
 from hpcflow.errors import WorkerLostError
 
@@ -194,45 +192,6 @@ def a_wrong_destination_is_refused(run: Run) -> None:
     assert all("give a rank in" in text for text in run(job))
 
 
-def groups_exchange_counts_and_blocks(run: Run) -> None:
-    """Of all ranks, and of all but the first."""
-
-    def job(engine: Engine) -> None:
-        groups = [group for group in (tuple(range(engine.size)), tuple(range(1, engine.size))) if engine.rank in group]
-        made: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        for number, members in enumerate(groups):
-            engine.call(lambda number=number, members=members: made.put((members, engine.comm.group(members, number))))  # type: ignore[misc]
-        pairs = [made.get(timeout=_WAIT_S) for _ in groups]
-        for members, group in pairs:
-            for units in (0, 3, 5000):
-                _check_group(engine, members, group, units)
-
-    run(job)
-
-
-def _check_group(engine: Engine, members: tuple[int, ...], group: RankGroup, most_units: int) -> None:
-    """Rank a sends rank b `most_units` units more than a - b of them, all of them the byte 16 a + b; one call follows another."""
-    count, here = len(members), members.index(engine.rank)
-    send = np.array([[max(most_units + here - there, 0), here] for there in range(count)], np.int64)
-    receive = np.zeros((count, 2), np.int64)
-    over: queue.SimpleQueue[None] = queue.SimpleQueue()
-
-    def until_over(request: CollectiveRequest) -> None:
-        if request.test():
-            over.put(None)
-        else:
-            engine.call(lambda: until_over(request))
-
-    engine.call(lambda: until_over(group.alltoall(send, receive)))
-    over.get(timeout=_WAIT_S)
-    assert receive.tolist() == [[max(most_units + there - here, 0), there] for there in range(count)]
-    outgoing = np.repeat(np.arange(count, dtype=np.uint8) + 16 * here, send[:, 0] * UNIT_BYTES)
-    incoming = np.zeros(receive[:, 0].sum() * UNIT_BYTES, np.uint8)
-    engine.call(lambda: until_over(group.alltoallv(outgoing, send[:, 0].tolist(), incoming, receive[:, 0].tolist())))
-    over.get(timeout=_WAIT_S)
-    assert (incoming == np.repeat(16 * np.arange(count, dtype=np.uint8) + here, receive[:, 0] * UNIT_BYTES)).all()
-
-
 def a_stopped_engine_refuses_to_send(run: Run) -> None:
     engines: list[Engine] = []
     run(engines.append)
@@ -270,6 +229,5 @@ COMM_CHECKS: tuple[Check, ...] = (
     a_send_wakes_an_idle_engine,
     a_failing_handler_is_reported,
     a_wrong_destination_is_refused,
-    groups_exchange_counts_and_blocks,
     a_stopped_engine_refuses_to_send,
 )

@@ -68,10 +68,8 @@ def test_a_worker_killed_in_a_task(tmp_path, through):
         assert any(words in ended.text for words in ("has ended in the middle of the job", "Killed (signal 9)", "signal 9 (Killed)"))
 
 
-@pytest.mark.parametrize("transport", ["shared memory", "rounds"])
-def test_a_worker_killed_in_an_exchange(tmp_path, transport):
-    program = IN_AN_EXCHANGE.replace('by="value")', f'by="value").with_property(transport="{transport}")')
-    ended = launch(program, disturb=after_word("WORKER", send_signal(signal.SIGKILL)), folder=tmp_path)
+def test_a_worker_killed_in_an_exchange(tmp_path):
+    ended = launch(IN_AN_EXCHANGE, disturb=after_word("WORKER", send_signal(signal.SIGKILL)), folder=tmp_path)
     assert_ended_badly(ended)
     assert_nothing_visible(tmp_path, allow_complete=True)
 

@@ -108,29 +108,6 @@ def test_the_session_goes_on_after_a_failing_task():
     assert run_session_mpi(job) == 100
 
 
-def test_a_failing_task_ends_the_rounds_it_was_in():
-    """Other tasks insert, have inserted, or wait for the window; a driver's source and a gather are open beside."""
-    table = pl.DataFrame({"k": range(20_000), "s": ["some text that takes room"] * 20_000})
-
-    def job(session):
-        def fail(df):
-            if df["k"].max() == 19_999:
-                raise ValueError("no such luck")
-            return df
-
-        in_rounds = session.from_polars(table).repartition(6, by="k").with_property(transport="rounds")
-        for _ in range(3):
-            with pytest.raises(hf.TaskError, match="no such luck"):
-                failing = in_rounds.map_batches(fail, schema=table.schema).repartition(6, by="s").with_property(transport="rounds")
-                failing.collect()
-            same(in_rounds.sort("k").collect(), table)
-            same(in_rounds.join(in_rounds, on="k").select("k").sort("k").collect(), table.select("k"))
-
-    run_session_mpi(
-        job, threads=2, window_bytes=64 << 10, chunk_bytes=16 << 10, broadcast_threshold_bytes=0, step_timeout_s=30, target_split_bytes=20_000
-    )
-
-
 def test_spilling_through_a_small_window_ends(tmp_path_factory):
     rows = 60_000
     table = pl.DataFrame({"k": range(rows), "x": [n * 7 % rows for n in range(rows)], "s": ["some text that takes room"] * rows})

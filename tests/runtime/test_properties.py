@@ -178,20 +178,6 @@ def shared_memory_is_read_in_place(session):
     assert not any(in_place("chunks"))
 
 
-def rounds_are_entered_together(session):
-    def rounds(transport):
-        shuffled = session.from_polars(TABLE).repartition(2, by="k").with_property(transport=transport)
-        return [e.rounds for e in Seen(session, shuffled).exchange(Pattern.HASH_SHUFFLE)]
-
-    assert all(rounds("rounds"))
-    assert not any(rounds("chunks"))
-
-
-def transport_is_in_place_or_in_rounds(session):
-    shared_memory_is_read_in_place(session)
-    rounds_are_entered_together(session)
-
-
 def combiner_makes_fewer_rows_travel(session):
     def travelled(combiner):
         grouped = session.from_polars(TABLE).group_by("k").agg(pl.col("i").sum()).with_property(combiner=combiner)
@@ -295,7 +281,7 @@ EDGE_CASES = {
     "data_store": data_store_scratch_writes_blocks_at_once,
     "persistence": persistence_keep_frees_at_the_end_only,
     "compression": compression_makes_fewer_bytes_travel,
-    "transport": transport_is_in_place_or_in_rounds,
+    "transport": shared_memory_is_read_in_place,
     "combiner": combiner_makes_fewer_rows_travel,
     "most_bytes": most_bytes_plans_again_what_was_guessed_too_small,
 }
