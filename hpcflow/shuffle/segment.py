@@ -79,6 +79,8 @@ class Segment:
         """The offset of a free extent, or None when none is large enough, or after `close`."""
         wanted = max(UNIT_BYTES, -(-size_bytes // UNIT_BYTES) * UNIT_BYTES)
         with self._lock:
+            if self._descriptor < 0:
+                return None
             for index, size in enumerate(self._sizes):
                 if size >= wanted:
                     offset = self._starts[index]
@@ -125,7 +127,6 @@ class Segment:
         """Nothing more is allocated, and no process can map it from now on. Who has it mapped, and who holds a part of `memory`, keeps it."""
         with self._lock:
             descriptor, self._descriptor = self._descriptor, -1
-            self._starts, self._sizes = [], []
             self.memory = memoryview(b"")
         if descriptor >= 0:
             os.close(descriptor)

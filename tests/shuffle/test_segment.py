@@ -91,7 +91,9 @@ def test_a_segment_that_is_another_one_is_not_mapped():
     assert attach(replace(segment.address, process=1 << 22)) is None
     mapped = attach(segment.address)
     held = segment.memory[:16]
+    extent = segment.allocate(64)
     segment.close()
+    segment.free(extent)
     assert held == segment.address.stamp
     assert segment.allocate(1) is None
     assert mapped[:16] == segment.address.stamp
@@ -169,6 +171,7 @@ def test_a_session_leaves_no_memory_and_no_open_file_and_its_results_stay(option
     df = pl.DataFrame({"k": np.arange(60_000) % 100, "v": np.arange(60_000)})
     with hf.Session(workers=2, progress="off", **options) as session:
         shuffled = session.from_polars(df).repartition(2, by="k")
+        assert ("by shared memory" in shuffled.explain()) is (options == {})
         found = [shuffled.collect() for _ in range(2)]
         used = mapped_and_open()
     assert (used > before) is (options == {})

@@ -40,8 +40,10 @@ def set_compression(dag: Dag, context: CompileContext) -> Dag:
 
 def set_transport(dag: Dag, context: CompileContext) -> Dag:
     """Frames that are not compressed are read where they were packed, by ranks of the same node: the copy of MPI is saved, and half of the memory."""
+    if context.config.shared_memory == 0:
+        return dag
     for edge in dag.edges:
-        if edge.properties.pattern.moves_rows and edge.properties.compression == "none":
+        if edge.properties.pattern.moves_rows and edge.properties.compression == "none" and edge.properties.transport != "shared memory":
             dag = dag.with_edge(edge, replace(edge, properties=edge.properties.with_changes(transport="shared memory")))
     return dag
 
