@@ -145,7 +145,7 @@ class Exchange:
             rows_received=inbox.rows_received,
             bytes_sent=outbox.bytes_sent,
             bytes_received=inbox.bytes_received,
-            bytes_in_place=outbox.transport.bytes_in_place,
+            bytes_in_place=outbox.bytes_in_place,
             frames_sent=outbox.frames_sent,
             frames_received=inbox.frames_received,
             messages_sent=outbox.messages_sent,

@@ -39,13 +39,13 @@ class Outbox:
     """Inserts of this rank."""
 
     def __init__(self, spec: ExchangeSpec, rank: int, transport: Transport) -> None:
-        self.transport = transport
         self.window = Window(spec.window_bytes)
         self.rows_by_rank: dict[int, int] = {}
-        self.frames_sent = self.bytes_sent = self.messages_sent = 0
+        self.frames_sent = self.bytes_sent = self.bytes_in_place = self.messages_sent = 0
         self.finished = False
         self._spec = spec
         self._rank = rank
+        self._transport = transport
         self._runs = spec.runs()
         self._bounds = np.array([0, *(end for _, _, end in self._runs)], dtype=np.int64)
         self._ranks = tuple(sorted(set(spec.owners)))
@@ -61,7 +61,7 @@ class Outbox:
         state = self._open_attempt(df, task, attempt)
         for chunk, start in self._chunks(df, len(self._runs)):
             plan = FramePlan(chunk, partition_ids[start : start + chunk.height], self._bounds)
-            frames = [self.transport.place(size, (rank,)) if size else None for (rank, _, _), size in zip(self._runs, plan.sizes, strict=True)]
+            frames = [self._transport.place(size, (rank,)) if size else None for (rank, _, _), size in zip(self._runs, plan.sizes, strict=True)]
             plan.write(frames, step=self._spec.step, source_task=task, attempt=attempt, sequence=self._next_sequence(state))
             for (rank, _, _), frame in zip(self._runs, frames, strict=True):
                 if frame is not None:
@@ -72,7 +72,7 @@ class Outbox:
         state = self._open_attempt(df, task, attempt)
         for chunk, _ in self._chunks(df, 1):
             plan = FramePlan(chunk)
-            frame = self.transport.place(plan.sizes[0], self._ranks)
+            frame = self._transport.place(plan.sizes[0], self._ranks)
             plan.write([frame], step=self._spec.step, source_task=task, attempt=attempt, sequence=self._next_sequence(state))
             message = compress_frame(frame, self._spec.compression)
             for rank in self._ranks:
@@ -107,7 +107,7 @@ class Outbox:
             )
         for rank in self._ranks:
             attempts = [(task, attempt, frames) for (task, attempt), state in counted if (frames := state.frames_by_rank.get(rank, 0))]
-            self.transport.send(rank, encode_end(self._spec.step, attempts))
+            self._transport.send(rank, encode_end(self._spec.step, attempts))
             self.messages_sent += 1
 
     def _chunks(self, df: pl.DataFrame, destinations: int) -> Iterator[tuple[pl.DataFrame, int]]:
@@ -128,13 +128,15 @@ class Outbox:
         payload = frame if rank == self._rank else message
         size_bytes = memoryview(payload).nbytes
         self.window.acquire(size_bytes)
+        in_place = self._transport.in_place(rank, payload)
         with self._lock:
             state.frames_by_rank[rank] = state.frames_by_rank.get(rank, 0) + 1
             self.rows_by_rank[rank] = self.rows_by_rank.get(rank, 0) + rows
             self.frames_sent += 1
             self.messages_sent += 1
             self.bytes_sent += size_bytes
-        self.transport.send(rank, payload, partial(self.window.release, size_bytes))
+            self.bytes_in_place += size_bytes if in_place else 0
+        self._transport.send(rank, payload, partial(self.window.release, size_bytes))
 
     def _open_attempt(self, df: pl.DataFrame, task: int, attempt: int) -> _Attempt:
         if df.schema != self._spec.schema:

@@ -22,11 +22,11 @@ from hpcflow.shuffle.node_memory import NodeMemory, PlacedFrame
 class Transport(Protocol):
     """One exchange's way to other ranks, used by task threads."""
 
-    bytes_in_place: int
-    """Bytes of frames that other ranks were pointed to instead of being sent them."""
-
     def place(self, size_bytes: int, ranks: tuple[int, ...]) -> Buffer:
         """Writable, 64-byte aligned memory of this size for a frame that these ranks will be sent."""
+
+    def in_place(self, rank: int, message: Buffer) -> bool:
+        """Whether `rank` is pointed to this frame instead of being sent it."""
 
     def send(self, rank: int, message: Buffer, on_sent: Callable[[], None] | None = None) -> None:
         """Let `rank` have a frame or another message, behind all that it was sent before.
@@ -39,12 +39,14 @@ class Chunks:
     """Point-to-point messages, one a frame: the default, and what the other transports fall back on between ranks that they cannot serve."""
 
     def __init__(self, engine: Engine, pool: ArenaPool) -> None:
-        self.bytes_in_place = 0
         self._engine = engine
         self._pool = pool
 
     def place(self, size_bytes: int, ranks: tuple[int, ...]) -> Buffer:
         return self._pool.acquire(size_bytes)
+
+    def in_place(self, rank: int, message: Buffer) -> bool:
+        return False
 
     def send(self, rank: int, message: Buffer, on_sent: Callable[[], None] | None = None) -> None:
         self._engine.send(rank, EXCHANGE, message, on_sent)
@@ -57,7 +59,6 @@ class SharedMemory:
     """
 
     def __init__(self, step: int, engine: Engine, memory: NodeMemory, chunks: Chunks) -> None:
-        self.bytes_in_place = 0
         self._step = step
         self._engine = engine
         self._memory = memory
@@ -70,9 +71,11 @@ class SharedMemory:
             frame = self._memory.place(size_bytes)
         return self._chunks.place(size_bytes, ranks) if frame is None else frame
 
+    def in_place(self, rank: int, message: Buffer) -> bool:
+        return isinstance(message, PlacedFrame) and rank in self._memory.readers
+
     def send(self, rank: int, message: Buffer, on_sent: Callable[[], None] | None = None) -> None:
-        if isinstance(message, PlacedFrame) and rank in self._memory.readers:
-            self.bytes_in_place += message.nbytes
+        if self.in_place(rank, message):
             self._engine.send(rank, EXCHANGE, self._memory.point(self._step, message), on_sent)
         else:
             self._chunks.send(rank, message, on_sent)
