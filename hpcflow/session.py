@@ -262,17 +262,14 @@ class Session:
 
     def _compile(self, sinks: Sequence[Dataset], guesses: bool = True) -> Compiled:
         with room_for(sum(1 for _ in building.behind(sinks))):
-            return self._compile_line(sinks, guesses)
-
-    def _compile_line(self, sinks: Sequence[Dataset], guesses: bool) -> Compiled:
-        started = time.perf_counter()
-        context = replace(self._context(), guesses=guesses)
-        logical = building.to_dag(sinks, context.cached)
-        loops = {loop.result_key(part): (0, 0) for loop in loops_of(sinks) for part in loop.parts}
-        read = building.to_dag(sinks, {**loops, **context.cached}) if loops else logical  # a loop is run before, and its result is read
-        optimized, passes = optimize(read, self._policy, context)
-        plan = split_stages(optimized, context.default_partitions, context.partitioned)
-        return Compiled(logical, optimized, passes, plan, time.perf_counter() - started)
+            started = time.perf_counter()
+            context = replace(self._context(), guesses=guesses)
+            logical = building.to_dag(sinks, context.cached)
+            loops = {loop.result_key(part): (0, 0) for loop in loops_of(sinks) for part in loop.parts}
+            read = building.to_dag(sinks, {**loops, **context.cached}) if loops else logical  # a loop is run before, and its result is read
+            optimized, passes = optimize(read, self._policy, context)
+            plan = split_stages(optimized, context.default_partitions, context.partitioned)
+            return Compiled(logical, optimized, passes, plan, time.perf_counter() - started)
 
     def _context(self) -> CompileContext:
         master = self._master
@@ -329,14 +326,11 @@ class Session:
         """A plan for these datasets: the one that an equal program got before, or a new one. Without guesses always a new one, which is kept."""
         ids = tuple(sink._vertex.id for sink in sinks)
         with room_for(sum(1 for _ in building.behind(sinks))):
-            return self._ready_in_room(sinks, guesses, ids)
-
-    def _ready_in_room(self, sinks: Sequence[Dataset], guesses: bool, ids: tuple[int, ...]) -> ReadyPlan:
-        context = self._context()
-        held = {key: (size_bytes.bit_length(), context.partitioned.get(key)) for key, (_, size_bytes) in context.cached.items()}
-        program = program_of(building.to_dag(sinks, context.cached), ids, held)
-        found = self._plans.find(program) if guesses else None
-        return found or self._plans.add(program, ids, self._compiled(sinks, guesses).plan)
+            context = self._context()
+            held = {key: (size_bytes.bit_length(), context.partitioned.get(key)) for key, (_, size_bytes) in context.cached.items()}
+            program = program_of(building.to_dag(sinks, context.cached), ids, held)
+            found = self._plans.find(program) if guesses else None
+            return found or self._plans.add(program, ids, self._compiled(sinks, guesses).plan)
 
     def _compiled(self, sinks: Sequence[Dataset], guesses: bool = True) -> Compiled:
         """Compile for an action that begins now, and say so in the event log."""

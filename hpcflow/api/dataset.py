@@ -452,8 +452,7 @@ class Dataset(Shorthands):
     def with_property(self, *, input: int = 0, **properties: Any) -> Dataset:
         """Overrule the compiler: execution properties of the last operator (parallelism, slots, memory_bytes, resources, placement) or of its
         input edge (pattern, partition_count, ordered, data_flow, data_store, persistence, compression, transport,
-        combiner). Passes leave alone what is set
-        here.
+        combiner). Passes leave alone what is set here.
 
         An enum's member may be given by its value: `pattern="hash shuffle"`, `data_flow="pull"`, `data_store="scratch"`, `persistence="keep"`.
 
