@@ -4,8 +4,10 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Generator
 
 import pytest
+from _pytest.doctest import DoctestModule
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # else every program that a test starts from a background run ignores Ctrl-C
@@ -15,7 +17,10 @@ sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("POLARS_MAX_THREADS", "1")  # several processes share the cores: threads for each core in each of them wake each other up
+    for threads in ("POLARS_MAX_THREADS", "OPENBLAS_NUM_THREADS"):  # the cores are shared: threads for each core in each process wake each other up
+        os.environ.setdefault(threads, "1")
+
+gc.disable()  # while thousands of tests are collected, which all live to the end
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -30,8 +35,14 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("fast")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file() -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
+    """Doctests are looked for in the package, not in the tests."""
+    return [collector for collector in (yield) if not isinstance(collector, DoctestModule)]
+
+
 def pytest_collection_finish() -> None:
-    """Thousands of collected tests live to the end: the garbage collector need not look at them again and again."""
-    gc.collect()
+    """The garbage collector need not look at the collected tests again and again."""
     gc.freeze()
+    gc.enable()
     gc.set_threshold(20_000, 20, 20)  # and need not look at a young session fourteen times

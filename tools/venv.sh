@@ -45,3 +45,4 @@ pip() { "$directory/bin/python" -m pip --disable-pip-version-check -qq "$@"; }
 pip install "setuptools>=77" "cython>=3.1" "numpy>=2.0" wheel
 # No build isolation: the extensions are built in this tree by the environment's own cython, so both environments share one build.
 pip install --no-build-isolation --editable ".[$wheel,$extras]"
+PYTHONDONTWRITEBYTECODE= "$directory/bin/python" -m compileall -q -j 0 hpcflow  # once, not in each of the processes that start first

@@ -170,7 +170,7 @@ METHODS: dict[type, tuple[Callable[[Maker], Any], dict[str, dict[str, Any]]]] = 
             "read_ipc": {"source": From(lambda m: m.folder / "a.arrow"), **FILE},
             "from_polars": {"df": TABLE},
             "from_arrow": {"table": TABLE.to_arrow()},
-            "from_pandas": {"df": TABLE.to_pandas()},
+            "from_pandas": {"df": From(lambda m: TABLE.to_pandas())},
             "from_numpy": {"data": np.array([[1, 2]]), "schema": None},
             "from_items": {"items": [1, 2], "schema": None},
             "from_dict": {"data": {"a": [1]}, "schema": None},

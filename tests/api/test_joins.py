@@ -166,7 +166,7 @@ def test_a_join_reads_shared_or_stored_groups(session):
 
 
 @pytest.mark.parametrize("validate", ["1:1", "1:m", "m:1", "m:m"])
-@pytest.mark.parametrize("how", ["inner", "left", "full"])
+@pytest.mark.parametrize("how", [thorough("inner"), "left", thorough("full")])
 def test_keys_that_are_not_as_unique_as_was_said_are_found_whatever_is_broadcast(how, validate):
     twice, once = pl.DataFrame({"k": [n % 20 for n in range(40)]}), pl.DataFrame({"k": range(20)})
     with InProcessSession(workers=2, progress="off", step_timeout_s=30, target_split_bytes=40) as session:

@@ -54,6 +54,7 @@ def test_a_dataset_or_session_in_a_function_is_named_before_anything_runs(one_se
         data.map_batches(lambda df: one_session.range(3).collect(), schema={"value": pl.Int64}).collect()
 
 
+@pytest.mark.thorough  # Numba compiles for a second
 def test_a_compiled_partitioner_out_of_range_is_told_with_its_row_and_what_it_returned(one_session):
     pytest.importorskip("numba")
     data = one_session.from_dict({"k": [4, 1, 0, 2]}).repartition(4, partitioner=lambda k: k - 1, columns=["k"])

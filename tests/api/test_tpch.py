@@ -112,7 +112,7 @@ def session(request):
         yield session
 
 
-@pytest.mark.parametrize("number", spread(QUESTIONS, every=3))
+@pytest.mark.parametrize("number", spread(QUESTIONS, every=6))
 def test_the_answer_is_that_of_polars(session, files, number):
     folder, answers = files
     data = {path.stem: session.read_parquet(path) for path in folder.iterdir()}

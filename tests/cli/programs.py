@@ -41,5 +41,5 @@ def command(*words: str) -> list[str]:
 
 def environment(**variables: str) -> dict[str, str]:
     """This environment without a launcher's variables, with the source tree importable."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "PMI", "OMPI_", "POLARS_MAX"))}
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "PMI", "OMPI_", "POLARS_MAX", "OPENBLAS_"))}
     return own | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | variables

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.programs import hpcflow
+from tests.thorough import thorough
 
 
 def write(directory: Path, text: str) -> Path:
@@ -34,7 +35,7 @@ def test_the_program_is_main_and_sees_its_arguments_and_neighbours(tmp_path: Pat
         ("1 +", 1, "SyntaxError"),
     ],
 )
-@pytest.mark.parametrize("launched", [False, True], ids=["alone", "as a rank"])
+@pytest.mark.parametrize("launched", [thorough(False, id="alone"), pytest.param(True, id="as a rank")])
 def test_the_end_of_the_program_is_the_end_of_the_process(tmp_path: Path, text: str, status: int, error: str, launched: bool) -> None:
     variables = {"PMI_RANK": "2", "PMI_SIZE": "3", "MPI_LOCALRANKID": "2"} if launched else {}
     answer = hpcflow("job.py", cwd=write(tmp_path, text), **variables)

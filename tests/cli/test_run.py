@@ -92,10 +92,10 @@ def test_a_dry_run_prints_the_line_and_starts_nothing(job: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (("run",), 2, "requires an argument"),
+        thorough(("run",), 2, "requires an argument"),
         (("run", "absent.py"), 1, "no such program: absent.py"),
-        (("run", "job.py", "-n", "many"), 2, 'unable to convert "many" into int'),
-        (("run", "job.py", "--rank", "3"), 2, "Did you mean --ranks"),
+        thorough(("run", "job.py", "-n", "many"), 2, 'unable to convert "many" into int'),
+        thorough(("run", "job.py", "--rank", "3"), 2, "Did you mean --ranks"),
         (("run", "job.py", "-n", "0"), 1, "the number of MPI ranks must be at least 1"),
         (("rum",), 2, "Did you mean"),
     ],

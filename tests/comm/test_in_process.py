@@ -6,9 +6,10 @@ from hpcflow.comm.in_process import open_group
 from hpcflow.errors import WorkerLostError
 from hpcflow.testing.comm_contract import COMM_CHECKS, check_comm
 from hpcflow.testing.run import run_local
+from tests.thorough import thorough
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3, 5])
+@pytest.mark.parametrize("workers", [thorough(1), thorough(2), 3, thorough(5)])
 @pytest.mark.parametrize("check", COMM_CHECKS, ids=lambda check: check.__name__)
 def test_contract(check, workers):
     check_comm(lambda job: run_local(job, workers), check)

@@ -127,7 +127,7 @@ def test_aggregates_of_every_dtype_equal_polars(name: str) -> None:
     check()
 
 
-@pytest.mark.parametrize("name", spread(ALL, every=2))
+@pytest.mark.parametrize("name", spread(ALL, every=4))
 def test_each_aggregate_of_a_fixed_table(name: str) -> None:
     dtype, _ = ALL[name]
     fixed = {

@@ -62,7 +62,7 @@ def tree(*folders: Path) -> list[tuple[str, int]]:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("hpcflow", "launch", "submit", "job.sh", "--dryrun"), "job.sh"),
+        thorough(("hpcflow", "launch", "submit", "job.sh", "--dryrun"), "job.sh"),
         (("hpcflow", "launch", "submit", "job.sh", "--dry-run", "--executor", "slurm(nodes=2)", "--set", "time=1:00"), "#SBATCH --nodes=2"),
         thorough(("hpcflow", "launch", "submit", "job.sh", "--dry-run", "--json"), '"dry_run"'),
         (("train.py", "lr=0.2,0.3", "--dryrun"), "would run train lr=0.2 in this process"),

@@ -99,7 +99,10 @@ def _imported(file: Path) -> list[str]:
 
 
 def _imports(file: Path, module: str) -> bool:
-    for node in ast.walk(ast.parse(file.read_text())):
+    source = file.read_text()
+    if module.rpartition(".")[2] not in source:
+        return False
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import) and any(alias.name.startswith(module) for alias in node.names):
             return True
         if isinstance(node, ast.ImportFrom) and any(f"{node.module}.{alias.name}".startswith(module) for alias in node.names):

@@ -20,6 +20,7 @@ def test_an_example_gives_what_one_process_computes(name: str, size: int) -> Non
     check(name, program(name).run(workers=size, arguments=SMALL[name]))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_an_example_is_right_with_checked_collectives_too(name: str) -> None:
     check(name, program(name).run(workers=3, arguments=SMALL[name], debug_collectives=True))

@@ -15,6 +15,7 @@ from hpcflow.ir.properties import DataFlow, DataStore, EdgeProperties, Pattern, 
 from hpcflow.runtime import messages
 from hpcflow.shuffle.exchange import Exchange
 from hpcflow.testing.session import InProcessSession
+from tests.thorough import thorough
 
 ROWS = 4000
 TABLE = pl.DataFrame({"i": range(ROWS), "k": [n % 8 for n in range(ROWS)]}).with_columns(
@@ -294,7 +295,7 @@ VERTEX_CASES = {
 }
 
 
-@pytest.mark.parametrize("name", EDGE_CASES)
+@pytest.mark.parametrize("name", [thorough(name) if name == "columns" else name for name in EDGE_CASES])  # Numba compiles for two seconds
 def test_an_edge_property_changes_what_is_seen(session, name):
     EDGE_CASES[name](session)
 
