@@ -25,13 +25,13 @@ Chain = Callable[..., Any]
 def on_shapes(cases: Iterable[str]) -> Any:
     """Parametrizes `session` and `name`: every case on two workers that shuffle everything, and in turn on one worker and on five.
 
-    Of every second case one of the two runs is in the fast part, mostly that on two workers.
+    Of every third case one of the two runs is in the fast part, mostly that on two workers.
     """
     pairs: list[Any] = []
     for n, name in enumerate(cases):
         runs = [("2x3", name), (("1x1", "5x1")[n // 2 % 2], name)]
-        fast, other = reversed(runs) if n % 10 == 4 else runs
-        pairs += [fast if n % 2 == 0 else thorough(*fast), thorough(*other)]
+        fast, other = reversed(runs) if n % 12 == 6 else runs
+        pairs += [fast if n % 3 == 0 else thorough(*fast), thorough(*other)]
     return pytest.mark.parametrize(("session", "name"), pairs, indirect=["session"], ids=lambda value: value)
 
 

@@ -49,7 +49,7 @@ JOINS = [{"how": how, "coalesce": c, "suffix": "_r"} for how in ("inner", "left"
 KEPT = [(join, kept) for join in JOINS for kept in LEFT.join(RIGHT, left_on="g", right_on="c", **join).columns]
 
 
-@pytest.mark.parametrize(("join", "kept"), spread(KEPT, every=2))
+@pytest.mark.parametrize(("join", "kept"), spread(KEPT, every=4))
 def test_a_column_of_a_join_whose_keys_have_the_names_of_others_is_found(one_session, join, kept):
     def chain(t, o):
         return t.join(o, left_on="g", right_on="c", **join).select(kept).rename({kept: "g" if kept == "c" else "c"})

@@ -10,6 +10,7 @@ from polars.testing import assert_frame_equal
 
 import hpcflow as hf
 from hpcflow.testing.session import run_session
+from tests.thorough import thorough
 
 WORKERS = pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.thorough), 3])
 ROWS = pl.DataFrame(
@@ -53,7 +54,7 @@ def cut(session: hf.Session, rows: pl.DataFrame) -> hf.Dataset:
 
 
 @WORKERS
-@pytest.mark.parametrize("rows", [ROWS, ROWS.clear()], ids=["rows", "none"])
+@pytest.mark.parametrize("rows", [pytest.param(ROWS, id="rows"), thorough(ROWS.clear(), id="none")])
 def test_they_give_what_polars_gives(workers: int, rows: pl.DataFrame) -> None:
     def job(session: hf.Session) -> None:
         dataset = cut(session, rows)

@@ -16,6 +16,7 @@ from hpcflow.errors import ColumnNotFoundError, SourceError
 from hpcflow.ir.operators.read_parquet import ReadParquet
 from hpcflow.ir.operators.source import Source, SplitHint, named_source_error
 from tests.ir.operators.frames import every_type, read_all
+from tests.thorough import thorough
 
 WHOLE = SplitHint(1, 1 << 40)
 
@@ -33,7 +34,7 @@ def _write(folder: Path, heights: list[int], group: int) -> list[str]:
 
 
 @pytest.mark.parametrize("heights", [[10], [0], [0, 7, 0, 0, 5, 0], [100, 1, 1, 1, 50], [3] * 20])
-@pytest.mark.parametrize("tasks", [1, 2, 3, 7, 1000])
+@pytest.mark.parametrize("tasks", [1, thorough(2), 3, thorough(7), 1000])
 def test_any_number_of_splits_gives_the_rows_in_order(tmp_path: Path, heights: list[int], tasks: int) -> None:
     paths = _write(tmp_path, heights, group=4)
     source = ReadParquet.of(tmp_path)
