@@ -75,11 +75,17 @@ class _Splitter:
             outputs = self.dag.outputs(vertex.id)
             if isinstance(vertex.operator, Collect):
                 results[vertex.id] = edge_name(self.dag.inputs(vertex.id)[0])
+            elif isinstance(vertex.operator, Keep) and isinstance(self._only_input(vertex).operator, Cache):
+                ends[vertex.id] = self.stage_of[self._only_input(vertex).id]  # a stage that stores rows has counted them
             elif not outputs or not all(is_fused(self.dag, edge) for edge in outputs):
                 self._add_stage(vertex)
                 if isinstance(vertex.operator, Sink | Keep) or not outputs:
                     ends[vertex.id] = self.stage_of[vertex.id]
         return PhysicalPlan(self.dag, tuple(self._in_runs()), self.exchanges, results, ends)
+
+    def _only_input(self, vertex: Vertex) -> Vertex:
+        (edge,) = self.dag.inputs(vertex.id)
+        return self.dag.vertices[edge.source]
 
     def _in_runs(self) -> list[Stage]:
         """The stages, those marked whose rows are dealt out in shares."""

@@ -99,3 +99,13 @@ def test_a_sink_is_the_output_of_its_stage(tmp_path):
     made = split_stages(building.to_dag([t._then(WriteParquet.to(tmp_path / "out", t.schema))], {}), 8)
     assert [type(output) for output in made.stages[0].outputs] == [SinkOutput]
     assert list(made.ends.values()) == [0]
+
+
+def test_rows_that_a_stage_caches_are_counted_there():
+    from hpcflow.api import building
+    from hpcflow.ir.operators.concat import Keep
+
+    cached = table().filter(pl.col("k") > 1).cache()
+    made = split_stages(building.to_dag([cached._then(Keep())], {}), 8)
+    assert [stage.label for stage in made.stages] == ["from_memory > filter > cache"]
+    assert list(made.ends.values()) == [0]
