@@ -69,7 +69,7 @@ class ReadIpc(Source):
         total, width = int(rows.sum()), self._row_bytes()
         layout = FileLayout(self.files, file_of, rows, rows)
         if self.window is None:
-            ranges = cut_rows(rows, hint.splits_for(int(total * width), total))
+            ranges = cut_rows(rows, hint.splits_for(int(total * width), total), hint.halved)
         else:
             count = self.window[1] - self.window[0]
             ranges = cut_window(rows, self.window, hint.splits_of_window(int(count * width), count))

@@ -133,7 +133,7 @@ class ReadParquet(Source):
         total = int(rows.sum())
         width = self._row_bytes()
         if self.window is None:
-            ranges = cut_rows(rows, hint.splits_for(int(total * width), total))
+            ranges = cut_rows(rows, hint.splits_for(int(total * width), total), hint.halved)
         else:
             count = self.window[1] - self.window[0]
             ranges = cut_window(rows, self.window, hint.splits_of_window(int(count * width), count))

@@ -17,17 +17,22 @@ _SNAP = 0.25
 """A cut moves to a group's end that is within this share of a split's length."""
 
 
-def cut_rows(group_rows: Counts, parts: int) -> list[tuple[int, int]]:
-    """About `parts` neighbouring row ranges (start, stop) of near equal length over groups of `group_rows` rows; (0, 0) when there are no rows."""
+def cut_rows(group_rows: Counts, parts: int, halved: int = 0) -> list[tuple[int, int]]:
+    """About `parts` neighbouring row ranges (start, stop) of near equal length over groups of `group_rows` rows; (0, 0) when there are no rows.
+
+    The last `halved` of them are cut in two.
+    """
+    halved = min(halved, parts)
     ends = np.cumsum(group_rows)
     total = int(ends[-1]) if len(ends) else 0
     if total == 0:
         return [(0, 0)]
-    ideal = total * np.arange(1, parts) // parts
+    lengths = np.repeat([2, 1], [parts - halved, 2 * halved])
+    ideal = total * np.cumsum(lengths)[:-1] // (2 * parts)
     after = np.minimum(np.searchsorted(ends, ideal), len(ends) - 1)
     below, above = np.where(after > 0, ends[after - 1], 0), ends[after]
     nearest = np.where(ideal - below <= above - ideal, below, above)
-    cuts = np.where(np.abs(nearest - ideal) <= _SNAP * total / parts, nearest, ideal)
+    cuts = np.where(np.abs(nearest - ideal) <= _SNAP * total * lengths[:-1] / (2 * parts), nearest, ideal)
     bounds = np.unique(np.concatenate([[0], cuts, [total]])).tolist()
     return list(itertools.pairwise(bounds))
 

@@ -37,6 +37,8 @@ class SplitHint:
     """Wished number of splits, at least 1."""
     target_bytes: int
     """Wished bytes of one split in memory; more splits than `target_tasks` are made to stay below it."""
+    halved: int = 0
+    """How many of the last splits to cut in two, so that workers end at nearly the same time; Parquet and IPC files do."""
 
     def splits_for(self, size_bytes: int | None, units: int) -> int:
         """How many splits to make of `units` indivisible units of together `size_bytes` bytes; 1 when there are none."""

@@ -102,8 +102,8 @@ def test_the_rows_stay_with_the_driver() -> None:
         source.with_pushdown(("c",), None)
 
 
-@given(st.lists(st.integers(0, 50), max_size=20), st.integers(1, 9), st.data())
-def test_row_ranges_cover_all_kept_rows_once_and_in_order(rows: list[int], parts: int, data: st.DataObject) -> None:
+@given(st.lists(st.integers(0, 50), max_size=20), st.integers(1, 9), st.integers(0, 10), st.data())
+def test_row_ranges_cover_all_kept_rows_once_and_in_order(rows: list[int], parts: int, halved: int, data: st.DataObject) -> None:
     kept_groups = data.draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows)))
     file_of = sorted(data.draw(st.lists(st.integers(0, 3), min_size=len(rows), max_size=len(rows))))
     group_rows, group_file = np.array(rows, dtype=np.int64), np.array(file_of, dtype=np.int64)
@@ -111,7 +111,7 @@ def test_row_ranges_cover_all_kept_rows_once_and_in_order(rows: list[int], parts
     layout = FileLayout(tuple("abcd"), group_file, group_rows, kept)
     height = {name: int(group_rows[group_file == index].sum()) for index, name in enumerate("abcd")}
     seen: list[tuple[str, int]] = []
-    for low, high in cut_rows(kept, parts):
+    for low, high in cut_rows(kept, parts, halved):
         for run in layout.runs(low, high):
             rows_of_run = [(name, row) for name in run.files for row in range(height[name])]
             seen += rows_of_run[run.offset : run.offset + run.rows]
@@ -123,6 +123,13 @@ def test_row_ranges_cover_all_kept_rows_once_and_in_order(rows: list[int], parts
         wanted += [(name, at[name] + row) for row in range(count)] if is_kept else []
         at[name] += count
     assert seen == wanted
+
+
+def test_the_last_row_ranges_are_cut_in_two_where_that_is_asked_for() -> None:
+    groups = np.full(12, 100, dtype=np.int64)
+    assert [high - low for low, high in cut_rows(groups, 3)] == [400, 400, 400]
+    assert [high - low for low, high in cut_rows(groups, 3, halved=2)] == [400, 200, 200, 200, 200]
+    assert [high - low for low, high in cut_rows(groups[:1], 2, halved=2)] == [25, 25, 25, 25]
 
 
 def test_files_of_a_directory_come_in_polars_order_without_hidden_ones(tmp_path: Path) -> None:
