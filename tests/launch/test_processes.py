@@ -10,13 +10,14 @@ from hpcflow.launch.executors import processes
 from hpcflow.launch.executors.local import LocalExecutor
 from hpcflow.launch.experiment import index_place
 from hpcflow.testing.executor_contract import Jobs
+from tests.until import until
 
 
 def test_a_process_is_known_by_its_start_and_a_dead_one_has_none():
     child = subprocess.Popen(["sleep", "60.417"])
     try:
         assert processes.process_start(child.pid) == processes.process_start(child.pid) != ""
-        assert processes.processes_of([["sleep", "60.417"], ["no", "such"]]) == {("sleep", "60.417"): child.pid}
+        until(lambda: processes.processes_of([["sleep", "60.417"], ["no", "such"]]) == {("sleep", "60.417"): child.pid})
     finally:
         child.kill()
     for _ in range(100):
