@@ -6,6 +6,7 @@ after its rows) becomes two stages: one stores, one emits.
     scan -> filter ~hash, push~> group_by        stage 0: scan filter | exchange     stage 1: exchange | group_by
     scan ~range~> sort                           stage 0: scan | store + sample      stage 1: blocks | exchange       stage 2: exchange | sort
     scan ~shares~> bsp                           stage 0: scan | store               stage 1: blocks | exchange       stage 2: shares | bsp
+    scan -> cache ~> keep (count)                stage 0: scan cache | store
 """
 
 from __future__ import annotations
@@ -75,8 +76,8 @@ class _Splitter:
             outputs = self.dag.outputs(vertex.id)
             if isinstance(vertex.operator, Collect):
                 results[vertex.id] = edge_name(self.dag.inputs(vertex.id)[0])
-            elif isinstance(vertex.operator, Keep) and isinstance(self._only_input(vertex).operator, Cache):
-                ends[vertex.id] = self.stage_of[self._only_input(vertex).id]  # a stage that stores rows has counted them
+            elif isinstance(vertex.operator, Keep) and isinstance((source := self._only_input(vertex)).operator, Cache):
+                ends[vertex.id] = self.stage_of[source.id]  # a stage that stores rows has counted them
             elif not outputs or not all(is_fused(self.dag, edge) for edge in outputs):
                 self._add_stage(vertex)
                 if isinstance(vertex.operator, Sink | Keep) or not outputs:

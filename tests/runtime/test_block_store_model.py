@@ -85,7 +85,7 @@ class AgainstDict(RuleBasedStateMachine):
         self.store.make_room()
         assert set(self.store.keys()) == set(self.model) and len(self.store) == len(self.model)
         # A removed block that the spill thread is writing is in memory, and counted there, until it has been written.
-        until(lambda: self.store.statistics().resident_bytes == self.store.budget.resident_bytes, look_s=1e-3)
+        until(lambda: self.store.statistics().resident_bytes == self.store.budget.resident_bytes, limit_s=5, look_s=1e-3)
         assert not self.store.overshoot_bytes or self.store.statistics().resident_blocks <= len(self.pins)
 
     def teardown(self):
